@@ -40,7 +40,7 @@ class Dataset(Section):
         unknown = [name for name in self.names if name not in DATASETS]
         if unknown or len(set(self.names)) != len(self.names):
             raise ValueError(
-                f"dataset.name is {self.name!r}: use one of {', '.join(DATASETS)}, or several different ones joined by '+'"
+                f"dataset.name is {self.name!r}: use one of {', '.join(DATASETS)}, or different ones joined by '+'"
             )
 
     @property
