@@ -1,0 +1,24 @@
+"""Errors that a person can act on, and how a command shows them: one line, no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(Exception):
+    """Something outside the program is wrong (a file, a parameter): the message says what, and the way out."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Run a command's body: a UserError becomes `error: ...` on stderr and exit status 1.
+
+    Anything else is a fault of the program and keeps its traceback. Also usable as a decorator: `@reported()`.
+    """
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
