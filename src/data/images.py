@@ -171,7 +171,7 @@ def _open(data: bytes, name: str, max_pixels: int, at_least: int | None) -> Imag
         width, height = image.size
         shrink = _shrink(width, height, max_pixels, at_least)
         if shrink > 1:
-            image.draft(None, (width // shrink, height // shrink))
+            image.draft(None, (max(1, width // shrink), max(1, height // shrink)))
     except UnidentifiedImageError:
         raise _damaged(data, name, "not an image in a format known here") from None
     except Image.DecompressionBombError as error:
@@ -191,7 +191,7 @@ def _shrink(width: int, height: int, max_pixels: int, at_least: int | None) -> i
     """By how much a JPEG should be scaled down while it is decoded: 1, 2, 4 or 8."""
     enough = min(width, height) // at_least if at_least else 1
     needed = (width * height / max_pixels) ** 0.5
-    return next((scale for scale in (8, 4, 2) if scale <= enough or scale < 2 * needed and needed > 1), 1)
+    return next((scale for scale in (8, 4, 2) if scale <= enough or (needed > 1 and scale < 2 * needed)), 1)
 
 
 def _orientation(image: Image.Image) -> int:

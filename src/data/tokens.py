@@ -1,0 +1,50 @@
+"""Captions as words: what a decoder learns to say, as close as may be to what the metrics compare."""
+
+from __future__ import annotations
+
+import re
+
+from nltk.tokenize.treebank import TreebankWordTokenizer
+
+# What pycocoevalcap drops after its PTB tokeniser (Chen et al. 2015, "Microsoft COCO Captions", section 3).
+_PUNCTUATION = {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-"} | {
+    ".",
+    "?",
+    "!",
+    ",",
+    ":",
+    "-",
+    "--",
+    "...",
+    ";",
+}
+_BRACKETS = set("()[]{}<>")
+_NO_WORDS = _PUNCTUATION | _BRACKETS
+
+_treebank = TreebankWordTokenizer()
+_INNER_STOP = re.compile(r"(?<=[^\W\d_]{3})\.(?=\s)|\.{2,}")
+_PLAIN = re.compile(r"[A-Za-z0-9\s-]*(?:\.\s*)?")
+_TWO_WORDS = {"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"}
+
+
+def words(caption: str) -> tuple[str, ...]:
+    """Lower-case Treebank tokens without punctuation: "A dog's red ball." is ("a", "dog", "'s", "red", "ball").
+
+    NLTK's tokeniser expects one sentence; captions often hold two, so a full stop within is set apart too.
+    Brackets are dropped, although pycocoevalcap keeps them: it lower-cases "-LRB-" before it looks for it.
+
+    Against pycocoevalcap's own pipeline (Stanford's PTBTokenizer of CoreNLP 3.4.1) 0.037 % of Flickr8k's 40,460 captions
+    and 0.094 % of COCO 2014's 616,767 come out differently: brackets, and the stop of "st.", "ave." or "d.c.".
+    """
+    plain = caption.replace(", ", " ")
+    if _PLAIN.fullmatch(plain) and "--" not in plain:
+        found = plain.lower().rstrip().removesuffix(".").split()
+        if _TWO_WORDS.isdisjoint(found):
+            return tuple(found) if "-" not in plain else tuple(word for word in found if word != "-")
+    return _slowly(caption)
+
+
+def _slowly(caption: str) -> tuple[str, ...]:
+    """What `words` says, by NLTK alone: some thirty regular expressions for each caption."""
+    tokens = _treebank.tokenize(_INNER_STOP.sub(" . ", caption))
+    return tuple(token.lower() for token in tokens if token not in _NO_WORDS)
