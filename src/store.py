@@ -1,0 +1,177 @@
+"""Where experiments are kept: one MLflow store, opened the same way by every process that reads or writes it.
+
+The store is `MLFLOW_TRACKING_URI` if that is set, else `mlruns/mlflow.db` of the repository that owns the run, with the
+runs' files beside it in `mlruns/artifacts/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from filelock import FileLock
+
+from src.errors import UserError
+from src.files import repository_root
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "captionlab"
+SQLITE = "sqlite:///"
+REACH_SECONDS = 10
+LOCK_SECONDS = 120
+ARTIFACT_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's database keeps absolute addresses of artifacts."""
+
+log = logging.getLogger(__name__)
+
+
+class StoreError(UserError):
+    """The MLflow store cannot be used; the message names it, without credentials, and the way out."""
+
+
+def address() -> str:
+    """The store's URI. It may hold credentials: show it only through `redacted`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{repository_root() / 'mlruns' / 'mlflow.db'}"
+
+
+def redacted(uri: str) -> str:
+    """`uri` fit for logs and tags: the user's part and every value of the query are replaced by ***."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "***"
+    host = f"***@{_host(parts)}" if "@" in parts.netloc else parts.netloc
+    query = "&".join(f"{field.partition('=')[0]}=***" for field in parts.query.split("&") if field)
+    start = f"{parts.scheme}://" if "://" in uri else f"{parts.scheme}:" if parts.scheme else ""
+    return f"{start}{host}{parts.path}{'?' + query if query else ''}"
+
+
+def connect() -> MlflowClient:
+    """Open the store, making or migrating it first if need be.
+
+    Any number of processes may do so at once: MLflow's own migration of a local store is not safe against that, so it
+    happens under a file lock. A local store that was moved or copied with its folder has its artifacts' addresses put
+    right.
+
+    Raises:
+        StoreError: the store cannot be reached, or is of a kind that MLflow no longer writes.
+    """
+    uri = address()
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while mlflow is imported
+    for talker in ("alembic", "mlflow.store.db.utils"):  # forty lines for a new store
+        logging.getLogger(talker).setLevel(logging.WARNING)
+    try:
+        if uri.startswith(SQLITE):
+            return _open_file(uri)
+        if urlsplit(uri).scheme in ("http", "https"):
+            _reach(uri)
+            return _open(uri, artifacts=None)
+        return _open(uri, artifacts=_artifact_folder(repository_root() / "mlruns"))
+    except StoreError:
+        raise
+    except Exception as error:
+        # `from None`: the driver's own message and traceback may spell out the credentials.
+        raise StoreError(
+            f"The MLflow store {redacted(uri)} cannot be opened ({_without_secrets(error, uri)}): "
+            "check MLFLOW_TRACKING_URI, or unset it to keep runs in mlruns/mlflow.db"
+        ) from None
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """The number MLflow gave to the experiment that holds all runs of this project."""
+    return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+
+
+def _open_file(uri: str) -> MlflowClient:
+    database = (repository_root() / uri.removeprefix(SQLITE)).resolve()
+    database.parent.mkdir(parents=True, exist_ok=True)
+    artifacts = _artifact_folder(database.parent)
+    with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
+            _follow_a_move(connection, artifacts)
+        return _open(f"{SQLITE}{database}", artifacts)
+
+
+def _open(uri: str, artifacts: str | None) -> MlflowClient:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
+        try:
+            client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        except MlflowException:  # another machine made it in between, or the store refuses: the next line tells
+            if client.get_experiment_by_name(EXPERIMENT) is None:
+                raise
+    elif experiment.lifecycle_stage == "deleted":
+        log.warning("The experiment %s was deleted from %s: restored.", EXPERIMENT, redacted(uri))
+        client.restore_experiment(experiment.experiment_id)
+    return client
+
+
+def _follow_a_move(connection: sqlite3.Connection, artifacts: str) -> None:
+    """Artifacts lie beside the database, but MLflow stores absolute addresses: rewrite them after a move or a copy."""
+    if not _columns(connection, "experiments"):
+        return
+    query = "SELECT artifact_location FROM experiments WHERE name = ?"
+    former = next((row[0] for row in connection.execute(query, (EXPERIMENT,))), None)
+    if former in (None, artifacts) or not former.startswith("file:"):
+        return
+    log.warning("The store has moved: artifacts recorded under %s are now looked for under %s.", former, artifacts)
+    with connection:
+        for table, column in ARTIFACT_COLUMNS:
+            if column in _columns(connection, table):
+                connection.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+                    (artifacts, len(former) + 1, len(former) + 1, f"{former}/"),
+                )
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def _artifact_folder(folder: Path) -> str:
+    return (folder / "artifacts").as_uri()
+
+
+def _reach(uri: str) -> None:
+    """Ask the server for a sign of life: MLflow itself would try for minutes before it says that there is none."""
+    parts = urlsplit(uri)
+    health = parts._replace(netloc=_host(parts), path=f"{parts.path.rstrip('/')}/health", query="").geturl()
+    try:
+        urllib.request.urlopen(health, timeout=REACH_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # it answered, if only to ask who we are
+    except OSError as error:
+        raise StoreError(
+            f"The MLflow server {redacted(uri)} does not answer ({getattr(error, 'reason', error)}): start it, correct "
+            "MLFLOW_TRACKING_URI, or unset that to keep runs in mlruns/mlflow.db"
+        ) from None
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
+
+
+def _without_secrets(error: Exception, uri: str) -> str:
+    text = f"{type(error).__name__}: {error}".replace(uri, redacted(uri))
+    password = urlsplit(uri).password
+    return text.replace(password, "***") if password else text
