@@ -111,6 +111,8 @@ class Evaluate(Section):
     metrics: tuple[Metric, ...] = ("BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity")
     glove: str = "default"
     """'default' (6B, 50 dimensions, from pip) or the path of a GloVe text file."""
+    java_timeout: Annotated[float, Field(gt=0.0)] = 600.0
+    """Seconds that the PTB tokeniser, and then METEOR, may take for all captions."""
 
 
 class Settings(Section):
