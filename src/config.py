@@ -95,6 +95,8 @@ class Train(Section):
     label_smoothing: Fraction = 0.1
     attention_penalty: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight of the doubly stochastic attention term (Xu et al. 2015, eq. 14)."""
+    save_every_steps: Positive = 200
+    """Optimiser steps between two saved states, besides one at every epoch: the most a crash can cost."""
 
 
 class Decode(Section):

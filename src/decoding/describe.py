@@ -1,0 +1,71 @@
+"""Captions for grids, with the search that parameters ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16
+from torch import Tensor
+
+from src.config import Decode
+from src.data.vocabulary import Vocabulary
+from src.decoding.search import Hypothesis, beam_search, greedy
+from src.models.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption as a person reads it, with where each word looked.
+
+    Attributes:
+        words: lower-case, without punctuation.
+        attention: one row per word over the regions of the grid.
+        log_probability: of the words, natural logarithm.
+    """
+
+    words: tuple[str, ...]
+    log_probability: float
+    attention: Float[Tensor, "word region"]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def sentence(self) -> str:
+        """With a capital letter and a full stop."""
+        return self.text[:1].upper() + self.text[1:] + "." if self.words else ""
+
+
+def describe(
+    decoder: Decoder, vocabulary: Vocabulary, grids: Float[Tensor, "image region feature"], settings: Decode
+) -> list[list[Caption]]:
+    """The best captions of each image, best first: `beam_size` of them, or the greedy one when that is 1."""
+    if settings.beam_size == 1 and not settings.block_ngrams:
+        found = [[hypothesis] for hypothesis in greedy(decoder, grids, settings.max_words)]
+    else:
+        found = beam_search(
+            decoder, grids, settings.beam_size, settings.max_words, settings.length_penalty, settings.block_ngrams
+        )
+    return [[_caption(hypothesis, vocabulary) for hypothesis in hypotheses] for hypotheses in found]
+
+
+def describe_rows(
+    decoder: Decoder,
+    vocabulary: Vocabulary,
+    grids: Float16[np.ndarray, "row region feature"],
+    rows: Sequence[int],
+    settings: Decode,
+) -> Iterator[list[Caption]]:
+    """`describe` for chosen rows of a large array, `settings.batch_images` at a time, in the order of `rows`."""
+    device = next(decoder.parameters()).device
+    for start in range(0, len(rows), settings.batch_images):
+        batch = torch.from_numpy(grids[list(rows[start : start + settings.batch_images])])
+        yield from describe(decoder, vocabulary, batch.to(device), settings)
+
+
+def _caption(hypothesis: Hypothesis, vocabulary: Vocabulary) -> Caption:
+    return Caption(tuple(vocabulary.decode(hypothesis.ids)), hypothesis.log_probability, hypothesis.attention)

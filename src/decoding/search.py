@@ -1,0 +1,179 @@
+"""Greedy and beam search over any step-wise decoder, batched over images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from src.data.vocabulary import END, PAD, START, UNK
+from src.models.decoder import Decoder, Memory, State
+
+Advance = Callable[
+    [Int[Tensor, "image caption"], Memory, State],
+    tuple[Float[Tensor, "image caption vocab"], State, Float[Tensor, "image caption region"]],
+]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One caption of one image.
+
+    Attributes:
+        ids: word ids without start and end.
+        log_probability: natural logarithm of the probability of the words and, where the search did not cut it, the
+        end. score: what the search ranks by: the log-probability, divided by length to the power of the length penalty.
+        attention: row i says where word i looked; each row sums to 1.
+    """
+
+    ids: tuple[int, ...]
+    log_probability: float
+    score: float
+    attention: Float[Tensor, "word region"]
+
+
+@torch.no_grad()
+def greedy(decoder: Decoder, grids: Float[Tensor, "image region feature"], max_words: int) -> list[Hypothesis]:
+    """The most probable next word, again and again, until the end or `max_words` words."""
+    memory, state = decoder.begin(grids)
+    images = grids.shape[0]
+    word = torch.full((images, 1), START, device=grids.device)
+    running = torch.ones(images, 1, dtype=torch.bool, device=grids.device)
+    total = torch.zeros(images, 1, device=grids.device)
+    words: list[Tensor] = []
+    attention: list[Tensor] = []
+    for _ in range(max_words):
+        scores, state, weights = decoder.next(word, memory, state)
+        best, word = forbid(scores).max(dim=-1)
+        total = total + best * running
+        running = running & (word != END)
+        words.append(word.masked_fill(~running, END))
+        attention.append(weights)
+        if not running.any():
+            break
+    ids = torch.cat(words, dim=1).tolist()
+    looked = torch.stack(attention, dim=2)[:, 0].cpu()  # image word region
+    found = []
+    for row, log_probability in zip(range(images), total[:, 0].tolist(), strict=True):
+        caption = _until_end(ids[row])
+        found.append(Hypothesis(caption, log_probability, log_probability, looked[row, : len(caption)]))
+    return found
+
+
+@torch.no_grad()
+def beam_search(
+    decoder: Decoder,
+    grids: Float[Tensor, "image region feature"],
+    beam_size: int,
+    max_words: int,
+    length_penalty: float = 0.0,
+    block_ngrams: int = 0,
+) -> list[list[Hypothesis]]:
+    """The `beam_size` best captions found for each image, best first.
+
+    A hypothesis is finished when its end is among the `beam_size` best continuations of its image, or when it has
+    `max_words` words; an image is done when none of its open hypotheses can still enter its finished ones. With one
+    beam this is greedy search; with as many beams as there are prefixes it is exhaustive.
+
+    Args:
+        length_penalty: a hypothesis of n words (the end counts as one) ranks by log-probability / n ** length_penalty.
+        block_ngrams: continuations that would repeat an n-gram of this size within the caption are impossible; 0: none
+            are.
+    """
+    device, images, beams = grids.device, grids.shape[0], beam_size
+    memory, state = decoder.begin(grids, beams)
+    rows = torch.arange(images, device=device).unsqueeze(1)
+    never = -torch.inf
+    words = torch.full((images, beams, 1), START, device=device)
+    looked = torch.zeros(images, beams, 0, grids.shape[1], device=device)
+    open_score = torch.full((images, beams), never, device=device)
+    open_score[:, 0] = 0.0  # all beams are still the same empty caption
+    done_words = torch.full((images, beams, max_words), PAD, device=device)
+    done_looked = torch.zeros(images, beams, max_words, grids.shape[1], device=device)
+    done_score = torch.full((images, beams), never, device=device)
+    done_log = torch.full((images, beams), never, device=device)
+
+    for length in range(1, max_words + 1):
+        scores, state, weights = decoder.next(words[:, :, -1], memory, state)
+        scores = forbid(scores)
+        if block_ngrams and length > block_ngrams:
+            scores = scores.masked_fill(repeated(words[:, :, 1:], block_ngrams, scores.shape[-1]), never)
+        vocab = scores.shape[-1]
+        total = (open_score.unsqueeze(-1) + scores).flatten(1)  # image beam*vocab
+        best, index = total.topk(min(2 * beams, total.shape[1]), dim=1)
+        parent, word = index // vocab, index % vocab
+        ends = word == END
+        last = length == max_words
+
+        # Ends count only among the best `beams`; at the last word every other continuation is finished as it stands.
+        first = torch.arange(best.shape[1], device=device) < beams
+        finished = best.masked_fill(~(first & (ends | last)), never)
+        rank = finished / length**length_penalty
+        grown_words = words[rows, parent, 1:]
+        grown_looked = looked[rows, parent]
+        here = weights[rows, parent].unsqueeze(2)
+        candidate_words = torch.cat([grown_words, word.masked_fill(ends, PAD).unsqueeze(-1)], dim=2)
+        candidate_looked = torch.cat([grown_looked, here.masked_fill(ends[:, :, None, None], 0.0)], dim=2)
+        done_score, choice = torch.cat([done_score, rank], dim=1).topk(beams, dim=1)
+        done_log = torch.cat([done_log, finished], dim=1).gather(1, choice)
+        done_words = torch.cat([done_words, _widen(candidate_words, max_words)], dim=1)[rows, choice]
+        done_looked = torch.cat([done_looked, _widen(candidate_looked, max_words)], dim=1)[rows, choice]
+        if last:
+            break
+
+        open_score, keep = best.masked_fill(ends, never).topk(beams, dim=1)
+        chosen, word = parent.gather(1, keep), word.gather(1, keep)
+        words = torch.cat([words[rows, chosen], word.unsqueeze(-1)], dim=2)
+        looked = torch.cat([looked[rows, chosen], weights[rows, chosen].unsqueeze(2)], dim=2)
+        state = state.take(chosen)
+        # Log-probabilities only fall; divided by the greatest length still possible they cannot rank higher than this.
+        hope = open_score.amax(dim=1) / max_words**length_penalty
+        if (hope <= done_score.amin(dim=1)).all():
+            break
+    return _collect(done_words.cpu(), done_looked.cpu(), done_score.cpu(), done_log.cpu())
+
+
+def forbid(scores: Float[Tensor, "image caption vocab"]) -> Float[Tensor, "image caption vocab"]:
+    """No caption says <pad>, <start> or <unk>."""
+    scores = scores.clone()
+    scores[..., [PAD, START, UNK]] = -torch.inf
+    return scores
+
+
+def repeated(words: Int[Tensor, "image beam word"], size: int, vocab: int) -> Bool[Tensor, "image beam vocab"]:
+    """Continuations that would say an n-gram of `size` words a second time."""
+    grams = words.unfold(2, size, 1)  # image beam start size
+    prefix = words[:, :, words.shape[2] - size + 1 :].unsqueeze(2)
+    same = (grams[..., : size - 1] == prefix).all(dim=-1)
+    banned = torch.zeros(*words.shape[:2], vocab, dtype=torch.bool, device=words.device)
+    # Where nothing matches the flag is raised on <pad>, which is impossible anyway.
+    return banned.scatter_(2, grams[..., -1].masked_fill(~same, PAD), True)
+
+
+def _widen(values: Tensor, width: int) -> Tensor:
+    """Fill dimension 2 up to `width` with zeros (<pad> is 0)."""
+    missing = width - values.shape[2]
+    padding = values.new_zeros(*values.shape[:2], missing, *values.shape[3:])
+    return torch.cat([values, padding], dim=2)
+
+
+def _collect(words: Tensor, looked: Tensor, scores: Tensor, logs: Tensor) -> list[list[Hypothesis]]:
+    found: list[list[Hypothesis]] = []
+    for image in range(words.shape[0]):
+        hypotheses = []
+        for beam in range(words.shape[1]):
+            if scores[image, beam] == -torch.inf:
+                continue  # fewer captions exist than beams
+            ids = tuple(int(word) for word in words[image, beam] if word != PAD)
+            hypotheses.append(
+                Hypothesis(ids, float(logs[image, beam]), float(scores[image, beam]), looked[image, beam, : len(ids)])
+            )
+        found.append(hypotheses)
+    return found
+
+
+def _until_end(ids: list[int]) -> tuple[int, ...]:
+    return tuple(ids[: ids.index(END)]) if END in ids else tuple(ids)

@@ -1,0 +1,235 @@
+"""The embedding cache: every image's grid in one memory-mapped fp16 array.
+
+Row i belongs to image i of the manifest. While it is being filled the array lives outside the stage's outputs, next to
+one flag per row, so that an extraction killed at any moment goes on from the rows it has; only a complete one takes its
+place in `outputs/embeddings/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float16, UInt8
+from torch import Tensor
+from tqdm import tqdm
+
+from src.config import Embed, fingerprint
+from src.data.images import ImageBytes, decode
+from src.data.manifest import ImageRecord, Manifest
+from src.encoders.encoder import Encoder, Provenance
+from src.errors import UserError
+from src.files import write_json
+from src.processes import Group
+
+GRIDS_FILE = "grids.npy"
+INDEX_FILE = "index.json"
+PROVENANCE_FILE = "provenance.json"
+DONE_FILE = "done.npy"
+WEIGHTS_FILE = "encoder.safetensors"
+
+FLUSH_EVERY = 16
+"""Batches between two synchronisations with the disk: the most a power cut can cost."""
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """A complete cache, opened for reading.
+
+    Attributes:
+        grids: memory-mapped, read-only; rows are images of the manifest.
+        provenance: what made the grids.
+        digest: names this content: provenance, and which images in which order.
+    """
+
+    grids: Float16[np.ndarray, "image region feature"]
+    provenance: Provenance
+    digest: str
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path, manifest: Manifest, settings: Embed | None = None) -> Embeddings:
+        """Open the cache in `folder` for the images of `manifest`.
+
+        Raises:
+            UserError: the cache is absent or incomplete, or was made of other images or with other settings.
+        """
+        path = folder / PROVENANCE_FILE
+        if not path.exists():
+            raise UserError(f"{path} is missing: run `dvc repro embed`")
+        provenance = Provenance.from_json(json.loads(path.read_text(encoding="utf-8")))
+        images = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        if images != [image.name for image in manifest.images]:
+            raise UserError(
+                f"{folder} holds the grids of {len(images)} images that are not the {len(manifest)} of the manifest: "
+                "run `dvc repro embed`"
+            )
+        if settings is not None:
+            _check(folder, provenance, settings)
+        grids = np.load(folder / GRIDS_FILE, mmap_mode="r", allow_pickle=False)
+        expected = (len(images), provenance.regions, provenance.features)
+        if grids.shape != expected or grids.dtype != np.float16:
+            raise UserError(f"{folder / GRIDS_FILE} is {grids.dtype} {grids.shape}, not float16 {expected}: delete it")
+        return cls(grids, provenance, fingerprint(provenance.to_json(), images), folder)
+
+
+def fill(
+    encoder: Encoder,
+    manifest: Manifest,
+    data_root: Path,
+    out: Path,
+    scratch: Path,
+    settings: Embed,
+    group: Group,
+) -> dict[str, Any]:
+    """Compute every image's grid, from where an earlier attempt stopped, and move the complete cache to `out`.
+
+    Args:
+        scratch: folder that outlives a killed run; the unfinished array is kept in it under a name made of everything
+            that decides its content, so that other settings never continue it.
+        group: the processes that share the work; each takes every n-th of the rows that are missing.
+
+    Returns:
+        What happened: images, images already there, seconds, images per second.
+    """
+    provenance = encoder.provenance
+    names = [image.name for image in manifest.images]
+    locations = [[image.location.path, image.location.offset, image.location.size] for image in manifest.images]
+    folder = scratch / f"embed-{fingerprint(provenance.to_json(), names, locations)}"
+    shape = (len(names), provenance.regions, provenance.features)
+    if group.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+        _open_array(folder / GRIDS_FILE, shape, np.float16)
+        _open_array(folder / DONE_FILE, (len(names),), np.bool_)
+    group.barrier()
+    grids = np.load(folder / GRIDS_FILE, mmap_mode="r+", allow_pickle=False)
+    done = np.load(folder / DONE_FILE, mmap_mode="r+", allow_pickle=False)
+    missing = np.flatnonzero(~done)
+    already = len(names) - len(missing)
+    group.barrier()  # every process has read the flags before any of them changes one
+    started = time.perf_counter()
+    _extract(
+        encoder.to(group.device), manifest, data_root, grids, done, missing[group.rank :: group.size], settings, group
+    )
+    group.barrier()
+    seconds = time.perf_counter() - started
+    if group.is_main:
+        del grids, done
+        _publish(folder, out, encoder, provenance, names)
+    group.barrier()
+    return {
+        "images": len(names),
+        "images_already_there": already,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(len(missing) / seconds, 1) if len(missing) else None,
+    }
+
+
+def _extract(
+    encoder: Encoder,
+    manifest: Manifest,
+    data_root: Path,
+    grids: Float16[np.ndarray, "image region feature"],
+    done: np.ndarray,
+    rows: np.ndarray,
+    settings: Embed,
+    group: Group,
+) -> None:
+    unsaved: list[np.ndarray] = []
+
+    def save() -> None:
+        # The grids reach the disk before the flags that vouch for them.
+        grids.flush()  # type: ignore[attr-defined]
+        for batch in unsaved:
+            done[batch] = True
+        done.flush()  # type: ignore[attr-defined]
+        unsaved.clear()
+
+    bar = tqdm(
+        total=len(manifest), initial=len(manifest) - len(rows), unit="img", desc="embed", disable=not group.is_main
+    )
+    batches = [rows[start : start + settings.batch_size] for start in range(0, len(rows), settings.batch_size)]
+    read = ImageBytes(data_root)
+    with bar, torch.inference_mode():
+        for batch, pixels in decoded(
+            encoder, [[manifest.images[row] for row in batch] for batch in batches], read, settings.workers
+        ):
+            features = encoder(pixels.to(group.device, non_blocking=True)).to(torch.float16)
+            if not torch.isfinite(features).all():
+                raise UserError(
+                    f"{encoder.name} exceeds fp16 at layer {encoder.layer}: tap another one (-S embed.layer=NAME)"
+                )
+            grids[batches[batch]] = features.cpu().numpy()
+            unsaved.append(batches[batch])
+            if len(unsaved) == FLUSH_EVERY:
+                save()
+            bar.update(len(batches[batch]))
+        save()
+
+
+def decoded(
+    encoder: Encoder, batches: Sequence[Sequence[ImageRecord]], read: ImageBytes, workers: int
+) -> Iterator[tuple[int, UInt8[Tensor, "image 3 row column"]]]:
+    """Batches of pictures at the encoder's size, decoded by threads while the caller computes: a few batches ahead,
+    never more, so that memory stays flat."""
+
+    def load(record: ImageRecord) -> UInt8[np.ndarray, "3 row column"]:
+        return encoder.pixels(decode(read(record.location), record.name, at_least=encoder.image_size))
+
+    ahead = 2
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        waiting: list[list[Future[np.ndarray]]] = [
+            [pool.submit(load, record) for record in batch] for batch in batches[:ahead]
+        ]
+        for index in range(len(batches)):
+            pictures = [future.result() for future in waiting.pop(0)]
+            if index + ahead < len(batches):
+                waiting.append([pool.submit(load, record) for record in batches[index + ahead]])
+            yield index, torch.from_numpy(np.stack(pictures))
+
+
+def _publish(folder: Path, out: Path, encoder: Encoder, provenance: Provenance, names: list[str]) -> None:
+    """Make `out` a complete cache: the description is written last, and without it nothing opens the folder."""
+    from safetensors.torch import save_file
+
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    shutil.move(folder / GRIDS_FILE, out / GRIDS_FILE)
+    save_file({key: value.cpu() for key, value in encoder.used_state().items()}, out / WEIGHTS_FILE)
+    write_json(out / INDEX_FILE, names)
+    write_json(out / PROVENANCE_FILE, provenance.to_json())
+    shutil.rmtree(folder)
+
+
+def _open_array(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    """Create the array whole (sparse on disk) under its name, or keep the one an earlier attempt left."""
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
+    temporary.replace(path)
+
+
+def _check(folder: Path, provenance: Provenance, settings: Embed) -> None:
+    """Compare what the parameters say outright with what made the cache (weights are compared by `embed` itself)."""
+    asked: dict[str, Any] = {"encoder": settings.encoder, "precision": settings.precision}
+    if settings.layer != "default":
+        asked["layer"] = settings.layer
+    if settings.image_size is not None:
+        asked["image_size"] = settings.image_size
+    made = provenance.to_json()
+    wrong = [
+        f"{key} is {made[key]!r}, params.yaml says {value!r}" for key, value in asked.items() if made[key] != value
+    ]
+    if wrong:
+        raise UserError(f"{folder} was made with other settings ({'; '.join(wrong)}): run `dvc repro embed`")

@@ -1,0 +1,252 @@
+"""An encoder: pixels in, a grid of region features out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from src.config import Embed
+from src.encoders import network as networks
+from src.errors import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that decides what a grid is, and its shape: two grids with equal provenance can be mixed."""
+
+    encoder: str
+    weights: str
+    """SHA-256 over the names and values of the parameters in use."""
+    layer: str
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize: Literal["squash"]
+    """The whole picture is scaled to a square, so that nothing at its border is lost."""
+    precision: str
+    rows: int
+    columns: int
+    features: int
+
+    @property
+    def regions(self) -> int:
+        return self.rows * self.columns
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Provenance:
+        return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+
+    def difference(self, other: Provenance) -> str:
+        """What differs, as 'key: this, not that'; empty when nothing does."""
+        mine, theirs = self.to_json(), other.to_json()
+        return "; ".join(f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in mine if mine[key] != theirs[key])
+
+
+class Encoder(nn.Module):
+    """A frozen CNN up to one of its layers.
+
+    Batch norm never learns or drifts here: the module stays in evaluation mode whatever `train()` says.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, network: networks.Network, settings: Embed) -> None:
+        super().__init__()
+        self.network = network.module.eval()
+        self.name = name
+        self.precision = settings.precision
+        self.image_size = settings.image_size or network.image_size
+        scale = settings.normalisation if settings.normalisation != "default" else network.normalisation
+        self.register_buffer("mean", torch.tensor(networks.NORMALISATIONS[scale][0]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(networks.NORMALISATIONS[scale][1]).view(1, 3, 1, 1), persistent=False)
+        self.layer, self.used, (self.features, self.rows, self.columns) = self._trace(settings.layer)
+        self.rectified = network.rectified and "." not in self.layer
+        self.network.get_submodule(self.layer).register_forward_hook(_stop)
+        self.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> Encoder:
+        return super().train(False)
+
+    def forward(self, pixels: UInt8[Tensor, "image 3 row column"]) -> Float[Tensor, "image region feature"]:
+        """Grids of a batch of pictures, regions in reading order (row by row), in the precision of the settings."""
+        device = pixels.device
+        scaled = ((pixels.to(torch.float32) / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=DTYPES[self.precision], enabled=self.precision != "fp32"):
+            try:
+                self.network(scaled)
+            except _Reached as reached:
+                grid = reached.grid
+            else:
+                raise RuntimeError(f"{self.name} finished without passing its layer {self.layer}")
+        if self.rectified:
+            grid = grid.relu()
+        return grid.flatten(2).transpose(1, 2)
+
+    def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "3 row column"]:
+        """An RGB picture at the encoder's size, channels first."""
+        square = image.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+    @property
+    def provenance(self) -> Provenance:
+        return Provenance(
+            encoder=self.name,
+            weights=digest(self.used_state()),
+            layer=self.layer,
+            image_size=self.image_size,
+            mean=_triple(self.mean),
+            std=_triple(self.std),
+            resize="squash",
+            precision=self.precision,
+            rows=self.rows,
+            columns=self.columns,
+            features=self.features,
+        )
+
+    def used_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the modules the grid passes through: what has to be kept to caption again."""
+        return {
+            key: value.contiguous()
+            for key, value in self.network.state_dict().items()
+            if key.rsplit(".", 1)[0] in self.used and not key.endswith("num_batches_tracked")
+        }
+
+    def load_used_state(self, state: dict[str, Tensor], source: Path | str) -> None:
+        """Take weights by name, in this module's precision.
+
+        Raises:
+            UserError: a parameter the grid needs is absent or has another shape, or no name fits at all.
+        """
+        wanted = self.used_state()
+        missing = sorted(set(wanted) - set(state))
+        if missing:
+            raise UserError(
+                f"{source} lacks {len(missing)} of the {len(wanted)} tensors {self.name} needs up to layer "
+                f"{self.layer!r} (first: {missing[0]}): tap an earlier one (-S embed.layer=NAME) or fitting weights"
+            )
+        for key, value in wanted.items():
+            if state[key].shape != value.shape:
+                raise UserError(
+                    f"{source}: {key} has shape {list(state[key].shape)}, {self.name} needs {list(value.shape)}"
+                )
+        self.network.load_state_dict({key: state[key].float() for key in wanted}, strict=False)
+
+    def _trace(self, layer: str) -> tuple[str, frozenset[str], tuple[int, int, int]]:
+        """Run once and see: which modules lie before the tap, and the grid's shape (features, rows, columns)."""
+        grids: dict[str, tuple[int, ...]] = {}
+        order: list[str] = []
+
+        def watch(name: str) -> Any:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                order.append(name)
+                if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+                    grids[name] = tuple(output.shape[1:])
+
+            return hook
+
+        handles = [module.register_forward_hook(watch(name)) for name, module in self.network.named_modules() if name]
+        try:
+            with torch.inference_mode():
+                self.network(torch.zeros(1, 3, self.image_size, self.image_size))
+        except RuntimeError as error:
+            raise UserError(f"{self.name} cannot read pictures of {self.image_size} pixels: {error}") from error
+        finally:
+            for handle in handles:
+                handle.remove()
+        if layer == "default":
+            if not grids:
+                raise UserError(f"{self.name} has no layer with rows and columns: choose another embed.encoder")
+            layer = max(grids, key=lambda name: len(order) - 1 - order[::-1].index(name))
+        if layer not in grids:
+            raise UserError(
+                f"embed.layer is {layer!r}, which is no grid of {self.name}: one of {', '.join(_outer(grids))}"
+            )
+        before = order[: order.index(layer) + 1]
+        shape = grids[layer]
+        return layer, frozenset(before) | {""}, (shape[0], shape[1], shape[2])
+
+
+def load(settings: Embed, seed: int = 0) -> Encoder:
+    """The encoder of params.yaml with its weights.
+
+    Raises:
+        UserError: unknown encoder or layer; weights missing, damaged or of another architecture.
+    """
+    if settings.weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return Encoder(settings.encoder, networks.build(settings.encoder), settings)
+    network = networks.build(settings.encoder)
+    encoder = Encoder(settings.encoder, network, settings)
+    path = networks.weights_file(settings.encoder) if settings.weights == "default" else Path(settings.weights)
+    state = networks.read_weights(path)
+    if isinstance(network.module, networks.LiteNetwork) and any(key.startswith("_conv_stem") for key in state):
+        state = networks.LiteNetwork.rename(state)
+    encoder.load_used_state(state, path)
+    return encoder
+
+
+def rebuild(provenance: Provenance, state: dict[str, Tensor], source: Path | str) -> Encoder:
+    """The encoder that made the grids of `provenance`, from the weights kept with a captioner.
+
+    Raises:
+        UserError: the weights are not those of the provenance.
+    """
+    settings = Embed(
+        encoder=provenance.encoder,
+        layer=provenance.layer,
+        image_size=provenance.image_size,
+        precision=provenance.precision,  # type: ignore[arg-type]
+    )
+    encoder = Encoder(provenance.encoder, networks.build(provenance.encoder), settings)
+    encoder.mean = torch.tensor(provenance.mean).view(1, 3, 1, 1)
+    encoder.std = torch.tensor(provenance.std).view(1, 3, 1, 1)
+    encoder.load_used_state(state, source)
+    if difference := encoder.provenance.difference(provenance):
+        raise UserError(f"{source} does not hold the encoder its description names ({difference})")
+    return encoder
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values (as fp32), in the order of the names."""
+    total = hashlib.sha256()
+    for key in sorted(state):
+        value = state[key].detach().float().contiguous().cpu()
+        total.update(f"{key}{list(value.shape)}".encode())
+        total.update(value.numpy().tobytes())
+    return total.hexdigest()
+
+
+class _Reached(Exception):
+    def __init__(self, grid: Tensor) -> None:
+        self.grid = grid
+
+
+def _stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
+    """Nothing behind the tapped layer has to be computed."""
+    raise _Reached(output)
+
+
+def _outer(names: dict[str, Any]) -> list[str]:
+    """Layer names without those inside another one: short enough to print."""
+    return [name for name in names if name.count(".") <= 1]
+
+
+def _triple(values: Tensor) -> tuple[float, float, float]:
+    red, green, blue = (round(float(value), 6) for value in values.flatten())
+    return red, green, blue

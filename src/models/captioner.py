@@ -1,0 +1,143 @@
+"""The captioner bundle: all that is needed to caption a picture, in one folder, without pickles.
+
+config.json            decoder, encoder, how captions are searched for, what it was trained on
+vocabulary.json        the words
+decoder.safetensors    the recurrent decoder's weights
+encoder.safetensors    the CNN's weights, up to the layer that gives the grid
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from src.config import Decode, fingerprint
+from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
+from src.encoders.encoder import Encoder, Provenance, digest, rebuild
+from src.errors import UserError
+from src.files import write_json
+from src.models.decoder import Decoder, DecoderConfig
+
+CONFIG_FILE = "config.json"
+DECODER_FILE = "decoder.safetensors"
+ENCODER_FILE = "encoder.safetensors"
+FORMAT = 1
+
+
+@dataclass
+class Captioner:
+    """A trained decoder with what it needs around it.
+
+    Attributes:
+        origin: digests of dataset and embeddings, parameters: what the weights came from.
+    """
+
+    decoder: Decoder
+    vocabulary: Vocabulary
+    provenance: Provenance
+    decode: Decode
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    encoder: Encoder | None = None
+
+    @property
+    def name(self) -> str:
+        """LSTM or GRU: what tables and figures call it."""
+        return self.decoder.config.rnn.upper()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.decoder.parameters()).device
+
+    def to(self, device: torch.device) -> Captioner:
+        self.decoder.to(device)
+        if self.encoder is not None:
+            self.encoder.to(device)
+        return self
+
+    def digest(self) -> str:
+        """Names the content: decoder weights, words, and the encoder they belong to."""
+        return fingerprint(digest(self.decoder.state_dict()), self.vocabulary.words, self.provenance.to_json())
+
+    @torch.inference_mode()
+    def grids(self, images: Sequence[Image.Image]) -> Float[Tensor, "image region feature"]:
+        """Encode RGB pictures, in fp16 as the cache keeps grids.
+
+        Raises:
+            UserError: the captioner was loaded without its encoder.
+        """
+        if self.encoder is None:
+            raise UserError("this captioner was loaded without its encoder: it captions cached grids only")
+        pixels = torch.from_numpy(np.stack([self.encoder.pixels(image) for image in images]))
+        grids: Tensor = self.encoder(pixels.to(self.device))
+        return grids.to(torch.float16)
+
+    def save(self, folder: Path, encoder_weights: Path) -> None:
+        """Write the bundle; `encoder_weights` is the file the embedding cache keeps. An old bundle there is
+        replaced.""" temporary = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()},
+            temporary / DECODER_FILE,
+        )
+        shutil.copyfile(encoder_weights, temporary / ENCODER_FILE)
+        self.vocabulary.save(temporary / VOCABULARY_FILE)
+        write_json(
+            temporary / CONFIG_FILE,
+            {
+                "format": FORMAT,
+                "decoder": self.decoder.config.model_dump(),
+                "encoder": self.provenance.to_json(),
+                "decode": self.decode.model_dump(),
+                "origin": dict(self.origin),
+                "digest": self.digest(),
+            },
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.replace(folder)
+
+    @classmethod
+    def load(cls, folder: Path, *, with_encoder: bool = True) -> Captioner:
+        """Read a bundle, in evaluation mode.
+
+        Raises:
+            UserError: the folder holds no bundle, or one that is damaged or of another format.
+        """
+        path = folder / CONFIG_FILE
+        if not path.exists():
+            raise UserError(f"{folder} holds no captioner ({CONFIG_FILE} is missing): train one with `dvc repro`")
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored["format"] != FORMAT:
+                raise UserError(f"{path} has format {stored['format']}, this version reads {FORMAT}: train again")
+            config = DecoderConfig.model_validate(stored["decoder"])
+            provenance = Provenance.from_json(stored["encoder"])
+            decode = Decode.model_validate(stored["decode"])
+            decoder = Decoder(config)
+            decoder.load_state_dict(load_file(folder / DECODER_FILE))
+            weights = load_file(folder / ENCODER_FILE) if with_encoder else None
+        except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
+            raise UserError(f"{folder} is not a whole captioner ({error}): train again or fetch it anew") from error
+        captioner = cls(
+            decoder=decoder.eval().requires_grad_(False),
+            vocabulary=Vocabulary.load(folder / VOCABULARY_FILE),
+            provenance=provenance,
+            decode=decode,
+            origin=stored["origin"],
+            encoder=rebuild(provenance, weights, folder / ENCODER_FILE) if weights is not None else None,
+        )
+        if captioner.digest() != stored["digest"]:
+            raise UserError(f"{folder} was changed after it was written: its digest differs; fetch or train it anew")
+        return captioner

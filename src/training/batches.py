@@ -1,0 +1,153 @@
+"""Image-major batches of packed captions.
+
+A batch is B images with all their captions. Each image's captions are sorted from long to short, so that at every step
+the unfinished captions of all images are the first few slots: a step computes only those, and the words of all steps
+lie behind one another without holes but for the rounding within the batch. Images with similar lengths share a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float16, Int
+from torch import Tensor
+
+from src.data.manifest import ImageRecord
+from src.data.vocabulary import END, PAD, START, Vocabulary
+
+POOL = 20
+"""Batches' worth of shuffled images among which similar lengths are brought together: enough to pack well, few enough
+to keep the order random."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B images with K captions each, packed by steps.
+
+    Attributes:
+        rows: the images' rows in the embedding cache.
+        inputs: the word each position continues from; `<start>` at the first step.
+        targets: the word to say there; `<pad>` where a slot's caption is over before the others of its slot.
+        slot: which of its image's captions a position belongs to.
+        active: captions per image in each step; `sum(active)` positions in all.
+        captions: how many captions there are (an image may have fewer than the slots).
+    """
+
+    rows: Int[np.ndarray, " image"]
+    inputs: Int[Tensor, "image position"]
+    targets: Int[Tensor, "image position"]
+    slot: Int[Tensor, " position"]
+    active: tuple[int, ...]
+    captions: int
+    grids: Float[Tensor, "image region feature"] | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            self.rows,
+            self.inputs.to(device, non_blocking=True),
+            self.targets.to(device, non_blocking=True),
+            self.slot.to(device, non_blocking=True),
+            self.active,
+            self.captions,
+            None if self.grids is None else self.grids.to(device, non_blocking=True),
+        )
+
+
+class CaptionedImages:
+    """The training split as word ids, cut to `max_words`, and the order in which epochs visit it."""
+
+    def __init__(self, images: Sequence[ImageRecord], rows: Sequence[int], vocabulary: Vocabulary, max_words: int):
+        """
+        Args:
+            rows: each image's row in the embedding cache.
+        """
+        self.rows = np.asarray(rows)
+        self.captions = [
+            sorted((vocabulary.encode(words[:max_words]) for words in image.words if words), key=len, reverse=True)
+            for image in images
+        ]
+        self._longest = np.array([[len(captions[0]), sum(map(len, captions))] for captions in self.captions])
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def count(self, chosen: Int[np.ndarray, " image"]) -> tuple[int, int]:
+        """Words to predict (every caption's end included) and captions of the chosen images."""
+        captions = [caption for index in chosen for caption in self.captions[index]]
+        return sum(map(len, captions)) + len(captions), len(captions)
+
+    def order(self, epoch: int, batch_images: int, seed: int) -> list[Int[np.ndarray, " image"]]:
+        """The batches of an epoch, as positions in this split: a function of its arguments alone, so that an
+        interrupted epoch can be taken up anywhere and every process knows the whole of it.
+
+        Every image comes once. The last batch may be smaller.
+        """
+        random = np.random.default_rng((seed, epoch))
+        shuffled = random.permutation(len(self))
+        batches: list[np.ndarray] = []
+        for start in range(0, len(shuffled), POOL * batch_images):
+            pool = shuffled[start : start + POOL * batch_images]
+            pool = pool[np.lexsort(self._longest[pool].T[::-1])]
+            batches += [pool[begin : begin + batch_images] for begin in range(0, len(pool), batch_images)]
+        return [batches[index] for index in random.permutation(len(batches))]
+
+    def pack(self, chosen: Int[np.ndarray, " image"]) -> Batch:
+        """The captions of the chosen images, packed by steps."""
+        captions = [self.captions[index] for index in chosen]
+        slots = max(map(len, captions))
+        # Longest caption of each slot, its end included: how many steps the slot takes part in.
+        steps = [max(len(own[slot]) + 1 for own in captions if slot < len(own)) for slot in range(slots)]
+        for slot in range(slots - 1, 0, -1):
+            steps[slot - 1] = max(steps[slot - 1], steps[slot])
+        sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
+        for image, own in enumerate(captions):
+            for slot, words in enumerate(own):
+                sentences[image, slot, 0] = START
+                sentences[image, slot, 1 : len(words) + 1] = words
+                sentences[image, slot, len(words) + 1] = END
+        active = tuple(sum(step < count for count in steps) for step in range(steps[0]))
+        inputs = [sentences[:, :count, step] for step, count in enumerate(active)]
+        targets = [sentences[:, :count, step + 1] for step, count in enumerate(active)]
+        return Batch(
+            rows=self.rows[chosen],
+            inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
+            targets=torch.from_numpy(np.concatenate(targets, axis=1)),
+            slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
+            active=active,
+            captions=sum(map(len, captions)),
+        )
+
+
+class GridReader:
+    """Reads grids by row from the memory-mapped cache."""
+
+    def __init__(self, grids: Float16[np.ndarray, "row region feature"]) -> None:
+        self.grids = grids
+
+    def __call__(self, rows: Int[np.ndarray, " image"]) -> Float[Tensor, "image region feature"]:
+        return torch.from_numpy(self.grids[rows])
+
+
+def read_ahead(
+    images: CaptionedImages, order: Sequence[Int[np.ndarray, " image"]], grids: GridReader, device: torch.device
+) -> Iterator[Batch]:
+    """The batches of `order` with their grids, one being read while the caller computes on the one before."""
+
+    def load(chosen: Int[np.ndarray, " image"]) -> Batch:
+        batch = images.pack(chosen)
+        features = grids(batch.rows)
+        if device.type == "cuda":
+            features = features.pin_memory()
+        return Batch(batch.rows, batch.inputs, batch.targets, batch.slot, batch.active, batch.captions, features)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="batch") as reader:
+        following = reader.submit(load, order[0]) if order else None
+        for index in range(len(order)):
+            assert following is not None
+            batch = following.result()
+            following = reader.submit(load, order[index + 1]) if index + 1 < len(order) else None
+            yield batch.to(device)

@@ -1,0 +1,105 @@
+"""What must survive a crash: the state of an unfinished training run, outside every stage's outputs.
+
+`mlruns/resume/<fingerprint>/` holds one safetensors file per state, its name the number of optimiser steps behind it.
+A file is written whole or not at all, carries a digest of its own content, and the one before it is kept: a damaged
+newest state costs the steps since the previous one, no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from src.errors import UserError
+from src.files import write_atomically
+
+KEEP = 2
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A moment of a run: named tensors, and everything else as JSON."""
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+
+
+class ResumeFolder:
+    """The states of one run. Only one process at a time may hold it; a crash releases it.
+
+    Raises:
+        UserError: an identical run is at work in this folder.
+    """
+
+    def __init__(self, root: Path, fingerprint: str) -> None:
+        self.folder = root / fingerprint
+        root.mkdir(parents=True, exist_ok=True)
+        # Beside the folder, so that removing the states does not remove the lock under a waiting process.
+        self._lock = FileLock(root / f".{fingerprint}.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"an identical run is at work (its states are in {self.folder}): wait for it, or change a parameter"
+            ) from None
+        self.warnings: list[str] = []
+
+    def save(self, step: int, state: SavedState) -> None:
+        facts = json.dumps(state.facts)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
+        data = save(tensors, {"facts": facts, "digest": _digest(tensors, facts)})
+        with write_atomically(self._path(step)) as file:
+            file.write(data)
+        for old in self._paths()[:-KEEP]:
+            old.unlink()
+
+    def load(self) -> SavedState | None:
+        """The newest state that is whole, None when there is none. Damaged ones are removed, with a warning each."""
+        for path in reversed(self._paths()):
+            try:
+                return _read(path)
+            except (SafetensorError, ValueError, KeyError, OSError) as error:
+                self.warnings.append(f"{path} is damaged ({error}) and was left out: the state before it is used")
+                path.unlink()
+        return None
+
+    def remove(self) -> None:
+        """The run is finished: nothing is left to go on with."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"state-{step:09d}.safetensors"
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob("state-*.safetensors"))
+
+
+def _read(path: Path) -> SavedState:
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if _digest(tensors, metadata["facts"]) != metadata["digest"]:
+        raise ValueError("its content does not match its digest")
+    return SavedState(tensors, json.loads(metadata["facts"]))
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    total = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        total.update(f"{name}{tensors[name].dtype}{tuple(tensors[name].shape)}".encode())
+        total.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()

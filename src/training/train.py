@@ -1,0 +1,156 @@
+"""From prepared data and cached grids to a captioner bundle: one recoverable, tracked run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from src import tracking
+from src.config import Settings, fingerprint
+from src.data.manifest import Manifest
+from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
+from src.decoding.describe import describe_rows
+from src.encoders.cache import WEIGHTS_FILE, Embeddings
+from src.files import write_json
+from src.models.captioner import Captioner
+from src.models.decoder import Decoder, DecoderConfig
+from src.processes import Group
+from src.training.resume import ResumeFolder
+from src.training.stopping import stop_requests
+from src.training.trainer import Trainer
+
+EXAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a training run reads and writes."""
+
+    dataset: Path = Path("outputs/dataset")
+    embeddings: Path = Path("outputs/embeddings")
+    model: Path = Path("outputs/model")
+    report: Path = Path("reports/train.json")
+    curves: Path = Path("reports/curves.csv")
+
+
+def train(settings: Settings, places: Places, resume: Path, group: Group) -> None:
+    """Train the decoder of `settings` and leave its bundle, its report and its curves.
+
+    Interrupted at any moment and called again with the same settings and inputs, it goes on from the last saved state
+    in the same MLflow run. Every process of `group` calls it; rank 0 writes.
+
+    Args:
+        resume: folder of unfinished runs' states.
+
+    Raises:
+        UserError: inputs are missing or do not fit one another; an identical run is at work.
+        KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
+    """
+    manifest = Manifest.load(places.dataset)
+    vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
+    embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
+    identity = fingerprint(settings.seed, settings.prepare, settings.model, settings.train, settings.decode,
+                           manifest.digest, vocabulary.words, embeddings.digest)  # fmt: skip
+    torch.manual_seed(settings.seed)
+    trainer = Trainer(
+        settings, manifest, vocabulary, embeddings.grids, _decoder(settings, vocabulary, embeddings), group
+    )
+    folder = ResumeFolder(resume, f"train-{identity}") if group.is_main else None
+    try:
+        state = group.from_main(folder.load() if folder else None)
+        if state is not None:
+            trainer.restore(state)
+        hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
+        name = settings.model.rnn.upper()
+        with stop_requests() as stop, _tracked(name, settings, hashes, trainer, places, group) as run:
+            trainer.progress.run_id = run.id
+            if folder is not None:
+                if state is None:
+                    trainer.save(folder)  # a crash before the first epoch must find its MLflow run again
+                for warning in folder.warnings:
+                    run.event(trainer.progress.step, warning)
+                    tqdm.write(f"warning: {warning}")
+                if state is not None:
+                    run.event(trainer.progress.step, f"resumed at step {trainer.progress.step} of {trainer.steps}")
+                    tqdm.write(f"resumed at step {trainer.progress.step} of {trainer.steps}")
+            trainer.fit(run, folder, stop)
+            if folder is not None:
+                captioner = _captioner(trainer, settings, embeddings, hashes)
+                captioner.save(places.model, embeddings.folder / WEIGHTS_FILE)
+                _report(trainer, captioner, run, places)
+                run.table(_examples(captioner, manifest, embeddings), "examples.json")
+                folder.remove()
+    finally:
+        if folder is not None:
+            folder.close()
+    group.barrier()
+
+
+def _decoder(settings: Settings, vocabulary: Vocabulary, embeddings: Embeddings) -> Decoder:
+    shape = embeddings.provenance
+    return Decoder(
+        DecoderConfig(
+            vocab_size=len(vocabulary),
+            feature_size=shape.features,
+            rows=shape.rows,
+            columns=shape.columns,
+            **settings.model.model_dump(),
+        )
+    )
+
+
+def _tracked(
+    name: str, settings: Settings, hashes: Mapping[str, str], trainer: Trainer, places: Places, group: Group
+) -> AbstractContextManager[tracking.Run]:
+    if not group.is_main:
+        return nullcontext(tracking.Silent())
+    return tracking.run(
+        "train",
+        name=name,
+        settings=settings,
+        hashes=hashes,
+        resume=trainer.progress.run_id or None,
+        curves=places.curves,
+    )
+
+
+def _captioner(trainer: Trainer, settings: Settings, embeddings: Embeddings, hashes: Mapping[str, str]) -> Captioner:
+    trainer.decoder.load_state_dict(trainer.best)
+    origin = {**hashes, "val_CIDEr": trainer.progress.best_cider, "parameters": settings.flat()}
+    return Captioner(trainer.decoder.eval(), trainer.vocabulary, embeddings.provenance, settings.decode, origin)
+
+
+def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: Places) -> None:
+    progress = trainer.progress
+    best = progress.history[progress.best_epoch - 1]
+    figures = {
+        "val_CIDEr": progress.best_cider,
+        "val_loss": best["val_loss"],
+        "train_loss": best["train_loss"],
+        "best_epoch": progress.best_epoch,
+        "epochs": len(progress.history),
+        "seconds": sum(row["seconds"] for row in progress.history),
+        "captions_per_second": sum(row["captions_per_second"] for row in progress.history) / len(progress.history),
+    }
+    run.summary({f"best_{key}" if key.startswith(("val", "train")) else key: value for key, value in figures.items()})
+    run.artifact(places.model, "model")
+    write_json(places.report, {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id, **figures})
+
+
+def _examples(captioner: Captioner, manifest: Manifest, embeddings: Embeddings) -> list[dict[str, object]]:
+    """Captions of the first validation images, beside what people wrote."""
+    rows = manifest.rows("val")[:EXAMPLES]
+    captions = describe_rows(captioner.decoder, captioner.vocabulary, embeddings.grids, rows, captioner.decode)
+    return [
+        {
+            "image": manifest.images[row].name,
+            captioner.name: found[0].sentence,
+            "people": manifest.images[row].captions[0],
+        }
+        for row, found in zip(rows, captions, strict=True)
+    ]

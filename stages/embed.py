@@ -1,0 +1,39 @@
+"""Fill the embedding cache with every image's grid.
+
+    python -m stages.embed
+    torchrun --standalone --nproc-per-node 2 -m stages.embed
+
+Reads outputs/dataset, leaves outputs/embeddings. Killed and started again, it goes on from the rows it has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from src import config
+from src.data.manifest import Manifest
+from src.encoders import cache, encoder
+from src.errors import reported
+from src.files import repository_root
+from src.processes import processes
+
+
+@reported()
+def main() -> None:
+    settings = config.load()
+    with processes() as group:
+        result = cache.fill(
+            encoder.load(settings.embed, settings.seed),
+            Manifest.load(Path("outputs/dataset")),
+            settings.dataset.root,
+            Path("outputs/embeddings"),
+            repository_root() / "mlruns" / "resume",
+            settings.embed,
+            group,
+        )
+        if group.is_main:
+            print(" ".join(f"{key}={value}" for key, value in result.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Train the recurrent decoder on cached grids.
+
+    torchrun --standalone --nproc-per-node 1 -m stages.train
+    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m stages.train
+
+Reads outputs/dataset and outputs/embeddings, leaves outputs/model, reports/train.json and reports/curves.csv.
+Interrupted and started again with the same parameters, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from src import config
+from src.errors import reported
+from src.files import repository_root
+from src.processes import processes
+from src.training.train import Places, train
+
+
+@reported()
+def main() -> None:
+    settings = config.load()
+    with processes() as group:
+        train(settings, Places(), repository_root() / "mlruns" / "resume", group)
+
+
+if __name__ == "__main__":
+    main()
