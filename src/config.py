@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from src.errors import UserError
+
 DATASETS = ("sample", "flickr8k", "flickr30k", "coco")
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -22,7 +24,7 @@ Positive = Annotated[int, Field(ge=1)]
 Metric = Literal["BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity"]
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """params.yaml cannot be used; the message names the key, the value and what would be accepted."""
 
 

@@ -11,6 +11,10 @@ class UserError(Exception):
     """Something outside the program is wrong (a file, a parameter): the message says what, and the way out."""
 
 
+class MissingFile(UserError, FileNotFoundError):
+    """A file that an earlier stage should have left is not there; the message names the stage."""
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Run a command's body: a UserError becomes `error: ...` on stderr and exit status 1.

@@ -121,9 +121,12 @@ def probe(data: bytes, name: str) -> Probe:
     Raises:
         ImageError: as `decode` does.
     """
-    with _open(data, name, MAX_PIXELS, None) as image:
+    # An eighth of a JPEG's size needs all of its data and little of its arithmetic.
+    image, (width, height) = _open(data, name, MAX_PIXELS, at_least=1)
+    with image:
         _load(image, data, name)
-        width, height = image.size
+        if image.format not in ("JPEG", "MPO"):
+            width, height = image.size
         turned = _orientation(image) in (5, 6, 7, 8)
         return Probe(height, width, image.mode) if turned else Probe(width, height, image.mode)
 
@@ -154,7 +157,8 @@ def decode(
         except OSError as error:
             raise ImageError(name, "missing", error.strerror or str(error)) from None
     name = name or "image"
-    with _open(source, name, max_pixels, at_least) as image:
+    image, _ = _open(source, name, max_pixels, at_least)
+    with image:
         _load(image, source, name)
         try:
             return _rgb(_upright(image))
@@ -162,8 +166,8 @@ def decode(
             raise ImageError(name, "undecodable", str(error)) from None
 
 
-def _open(data: bytes, name: str, max_pixels: int, at_least: int | None) -> Image.Image:
-    """Read the header, and choose the size to decode at. No pixel is decoded yet."""
+def _open(data: bytes, name: str, max_pixels: int, at_least: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """The image, not decoded yet, set to the size it will be decoded at, and the size it has."""
     if not data:
         raise ImageError(name, "zero-sized", "the file is empty")
     try:
@@ -184,7 +188,7 @@ def _open(data: bytes, name: str, max_pixels: int, at_least: int | None) -> Imag
         raise ImageError(
             name, "too large", f"{width} x {height} pixels are more than {max_pixels:,}: scale the image down first"
         )
-    return image
+    return image, (width, height)
 
 
 def _shrink(width: int, height: int, max_pixels: int, at_least: int | None) -> int:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from src.errors import MissingFile
 from src.files import write_atomically
 
 Split = Literal["train", "val", "test"]
@@ -132,10 +133,10 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
-        """Raises FileNotFoundError, saying how to make it, when `folder` has no manifest."""
+        """Raises MissingFile, saying how to make it, when `folder` has no manifest."""
         path = folder / MANIFEST_FILE
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: run `dvc repro prepare`")
+            raise MissingFile(f"{path} is missing: run `dvc repro prepare`")
         with path.open("rb") as file:
             return cls.of(ImageRecord.from_json(json.loads(line)) for line in file)
 

@@ -11,7 +11,7 @@ nothing: `src.data.integrity` decides which images stay, `src.data.dataset` make
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -49,14 +49,18 @@ class Reading:
     Attributes:
         candidates: one per image file name; of duplicates the first.
         captions_without_image: file name to its captions, for images that the distribution lacks.
+        splits_without_image: file names that a split lists, without image or caption.
         duplicate_names: file names that more than one file or archive member bears.
+        unreadable_lines: lines of caption files that say nothing, as 'file:line: text'.
         notes: decisions the reader took that a person should know ("no split files: ... "), one sentence each.
     """
 
     dataset: str
     candidates: tuple[Candidate, ...]
     captions_without_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    splits_without_image: tuple[str, ...] = ()
     duplicate_names: tuple[str, ...] = ()
+    unreadable_lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -72,21 +76,36 @@ def reader(dataset: str) -> Reader:
 def assemble(
     dataset: str,
     images: Mapping[str, Location],
-    captions: Mapping[str, tuple[str, ...]],
-    splits: Mapping[str, tuple[Split, ...]],
-    duplicate_names: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
+    captions: Mapping[str, Sequence[str]],
+    splits: Mapping[str, Sequence[Split]],
+    *,
+    duplicate_names: Sequence[str] = (),
+    unreadable_lines: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Reading:
-    """Join what a distribution keeps apart: image files, captions and splits, by file name, and sort."""
+    """Join what a distribution keeps apart: image files, captions and splits, each by file name, and sort."""
     return Reading(
         dataset,
-        tuple(Candidate(name, images[name], captions.get(name, ()), splits.get(name, ())) for name in sorted(images)),
-        {name: captions[name] for name in sorted(captions) if name not in images},
-        duplicate_names,
-        notes,
+        tuple(
+            Candidate(name, images[name], tuple(captions.get(name, ())), tuple(splits.get(name, ())))
+            for name in sorted(images)
+        ),
+        {name: tuple(captions[name]) for name in sorted(captions) if name not in images},
+        tuple(name for name in sorted(splits) if name not in images and name not in captions),
+        tuple(duplicate_names),
+        tuple(unreadable_lines),
+        tuple(notes),
     )
 
 
-def share(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone: divides images among splits alike on every machine."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7]) / 2**56
+def divide(names: Iterable[str], val: float, test: float) -> dict[str, tuple[Split, ...]]:
+    """Divide images that nobody divided: the given shares become 'val' and 'test', the others 'train'.
+
+    Chosen by the SHA-256 of the name, so the same names are divided alike on every machine.
+    """
+    shuffled = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    first, second = round(len(shuffled) * test), round(len(shuffled) * (test + val))
+    return {
+        name: ("test",) if place < first else ("val",) if place < second else ("train",)
+        for place, name in enumerate(shuffled)
+    }

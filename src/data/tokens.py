@@ -33,8 +33,8 @@ def words(caption: str) -> tuple[str, ...]:
     NLTK's tokeniser expects one sentence; captions often hold two, so a full stop within is set apart too.
     Brackets are dropped, although pycocoevalcap keeps them: it lower-cases "-LRB-" before it looks for it.
 
-    Against pycocoevalcap's own pipeline (Stanford's PTBTokenizer of CoreNLP 3.4.1) 0.037 % of Flickr8k's 40,460 captions
-    and 0.094 % of COCO 2014's 616,767 come out differently: brackets, and the stop of "st.", "ave." or "d.c.".
+    Against pycocoevalcap's own pipeline (Stanford's PTBTokenizer of CoreNLP 3.4.1) 0.037 % of Flickr8k's 40,460
+    captions and 0.094 % of COCO 2014's 616,767 come out differently: brackets, and the stop of "st.", "ave." or "d.c.".
     """
     plain = caption.replace(", ", " ")
     if _PLAIN.fullmatch(plain) and "--" not in plain:

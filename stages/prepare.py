@@ -1,0 +1,18 @@
+"""Read, check and tokenise the dataset: `python -m stages.prepare`, or `dvc repro prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from src.config import load
+from src.data.dataset import prepare
+from src.errors import reported
+
+
+@reported()
+def main() -> None:
+    prepare(load(), out_dir=Path("outputs/dataset"), report_path=Path("reports/dataset.json"))
+
+
+if __name__ == "__main__":
+    main()
