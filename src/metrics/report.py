@@ -15,7 +15,7 @@ from src.metrics.scores import Scores
 
 
 @dataclass(frozen=True)
-class TestImage:
+class EvaluatedImage:
     """One image of the test split, the same for every model.
 
     Attributes:
@@ -24,15 +24,13 @@ class TestImage:
         actual_captions: what annotators wrote, as they wrote it.
     """
 
-    __test__ = False  # pytest: not a class of tests
-
     filename: str
     image_embedding: str
     actual_captions: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluatedModel:
     """One model's captions of the test images, and their scores."""
 
     captions: Mapping[str, str]
@@ -40,7 +38,7 @@ class Evaluated:
 
 
 def write_evaluation(
-    models: Mapping[str, Evaluated], images: Mapping[str, TestImage], details: Path, figures: Path
+    models: Mapping[str, EvaluatedModel], images: Mapping[str, EvaluatedImage], details: Path, figures: Path
 ) -> None:
     """Write both files of an evaluation, whole or not at all.
 
@@ -84,7 +82,7 @@ def _cell(figure: float | None, bold: bool) -> str:
     return f"[bold]{figure:.3f}[/bold]" if bold else f"{figure:.3f}"
 
 
-def _detail(model: Evaluated, images: Mapping[str, TestImage]) -> dict[str, Any]:
+def _detail(model: EvaluatedModel, images: Mapping[str, EvaluatedImage]) -> dict[str, Any]:
     return {
         "overall_metrics": _nested(model.scores.overall),
         "test_images": [
