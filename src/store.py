@@ -14,7 +14,7 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from filelock import FileLock
 
@@ -173,5 +173,10 @@ def _host(parts: SplitResult) -> str:
 
 def _without_secrets(error: Exception, uri: str) -> str:
     text = f"{type(error).__name__}: {error}".replace(uri, redacted(uri))
-    password = urlsplit(uri).password
-    return text.replace(password, "***") if password else text
+    try:
+        password = urlsplit(uri).password
+    except ValueError:
+        return "not an address"
+    for secret in (password, unquote(password)) if password else ():
+        text = text.replace(secret, "***")
+    return text

@@ -1,0 +1,123 @@
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src import store, tracking
+from src.config import Settings
+
+LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!%", min_size=6, max_size=20)
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "repository"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path / "repository"
+
+
+def recorded(text: str) -> str:
+    """The id of a run that keeps `text` as a file."""
+    with tracking.run("train", name="LSTM", settings=Settings()) as run:
+        run.text(text, "note.txt")
+    return run.id
+
+
+def note(run_id: str) -> str:
+    return Path(store.connect().download_artifacts(run_id, "note.txt")).read_text()
+
+
+def test_the_store_belongs_to_the_repository_that_owns_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = root.parent / "throw-away copy"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    recorded("kept")
+    assert (root / "mlruns" / "mlflow.db").exists()
+    assert [file.read_text() for file in (root / "mlruns" / "artifacts").glob("*/artifacts/note.txt")] == ["kept"]
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_relative_store_is_relative_to_that_repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///shared/runs.db")
+    store.connect()
+    assert (root / "shared" / "runs.db").exists()
+
+
+@pytest.mark.slow
+def test_four_processes_may_make_the_store_at_once(root: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", "from src import store; print(store.experiment_id(store.connect()))"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    answers = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, answers
+    assert len({experiment for experiment, _ in answers}) == 1
+
+
+def test_runs_keep_their_files_when_the_repository_moves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = recorded("hello")
+    moved = root.rename(root.with_name("a 100% new #name"))
+    monkeypatch.setenv("DVC_ROOT", str(moved))
+    assert note(run_id) == "hello"
+    assert note(recorded("after")) == "after"
+    assert not root.exists()
+
+
+def test_a_copied_repository_does_not_write_into_the_original(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded("hello")
+    before = sorted(root.rglob("*.txt"))
+    copy = Path(shutil.copytree(root, root.with_name("copy")))
+    monkeypatch.setenv("DVC_ROOT", str(copy))
+    recorded("in the copy")
+    assert sorted(root.rglob("*.txt")) == before
+    assert len(list(copy.rglob("note.txt"))) == 2
+
+
+def test_a_deleted_experiment_comes_back(root: Path) -> None:
+    client = store.connect()
+    client.delete_experiment(store.experiment_id(client))
+    assert note(recorded("again")) == "again"
+
+
+def test_a_silent_server_is_named_at_once_and_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:hunter2@127.0.0.1:{port}")
+    start = time.monotonic()
+    with pytest.raises(store.StoreError, match=rf"http://\*\*\*@127.0.0.1:{port} does not answer") as error:
+        store.connect()
+    assert "hunter2" not in str(error.value)
+    assert time.monotonic() - start < 2 * store.REACH_SECONDS
+
+
+@pytest.mark.parametrize(
+    "uri", ["postgresql://ann:hunter2@127.0.0.1:1/runs", "nonsense://ann:hunter2@host", "./mlruns", "http://[broken"]
+)
+def test_a_store_that_cannot_be_opened_is_an_error_without_secrets(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(store.StoreError, match="MLFLOW_TRACKING_URI") as error:
+        store.connect()
+    assert "hunter2" not in str(error.value)
+
+
+@given(user=LETTERS, password=LETTERS, token=LETTERS)
+def test_no_secret_of_an_address_is_shown(user: str, password: str, token: str) -> None:
+    shown = store.redacted(f"https://{user}:{password}@example.org:5000/team?token={token}")
+    assert shown == "https://***@example.org:5000/team?token=***"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////home/ann/mlruns/mlflow.db", "http://example.org:5000", "databricks"])
+def test_an_address_without_secrets_is_shown_as_it_is(uri: str) -> None:
+    assert store.redacted(uri) == uri
