@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src.config import Settings
+from src.data import overlap
 from src.data.images import ImageBytes
 from src.data.integrity import Inspection, SoundImage, inspect
 from src.data.manifest import SPLITS, ImageRecord, Manifest
@@ -43,7 +44,8 @@ def prepare(settings: Settings, out_dir: Path, report_path: Path) -> Manifest:
         inspections.append(inspection)
         images += [_record(name, image) for image in inspection.sound]
     read.close()
-    manifest = Manifest.of(images)
+    leaks = overlap.leaks(images)
+    manifest = Manifest.of(image for image in images if image.name not in leaks)
     for split in SPLITS:
         if not manifest.rows(split):
             raise DataError(f"{root / settings.dataset.name}: no image that can be used is in the {split} split")
@@ -53,6 +55,8 @@ def prepare(settings: Settings, out_dir: Path, report_path: Path) -> Manifest:
     manifest.save(out_dir)
     vocabulary.save(out_dir / VOCABULARY_FILE)
     report = _report(settings, manifest, vocabulary, readings, inspections)
+    if len(settings.dataset.names) > 1:
+        report["integrity"][settings.dataset.name] = overlap.report(leaks)
     write_json(report_path, report)
     show(report)
     return manifest
