@@ -79,8 +79,7 @@ def connect() -> MlflowClient:
         if uri.startswith(SQLITE):
             return _open_file(uri)
         if urlsplit(uri).scheme in ("http", "https"):
-            _reach(uri)
-            return _open(uri, artifacts=None)
+            return _open_server(uri)
         return _open(uri, artifacts=_artifact_folder(repository_root() / "mlruns"))
     except StoreError:
         raise
@@ -106,6 +105,15 @@ def _open_file(uri: str) -> MlflowClient:
             connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
             _follow_a_move(connection, artifacts)
         return _open(f"{SQLITE}{database}", artifacts)
+
+
+def _open_server(uri: str) -> MlflowClient:
+    _reach(uri)
+    parts = urlsplit(uri)
+    if parts.username:  # given to MLflow apart from the address, which it prints with every run
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return _open(parts._replace(netloc=_host(parts)).geturl(), artifacts=None)
 
 
 def _open(uri: str, artifacts: str | None) -> MlflowClient:

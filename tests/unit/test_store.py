@@ -1,8 +1,11 @@
+import base64
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,31 @@ def test_a_silent_server_is_named_at_once_and_without_its_password(monkeypatch: 
         store.connect()
     assert "hunter2" not in str(error.value)
     assert time.monotonic() - start < 2 * store.REACH_SECONDS
+
+
+def test_credentials_go_to_the_server_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[str | None] = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers["Authorization"])
+            self.send_error(401)
+
+        def log_message(self, *arguments: object) -> None:
+            return
+
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # put back after the test
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:hunter%402@127.0.0.1:{server.server_port}")
+        with pytest.raises(store.StoreError, match=r"http://\*\*\*@127.0.0.1") as error:
+            store.connect()
+        server.shutdown()
+    assert f"Basic {base64.b64encode(b'ann:hunter@2').decode()}" in heard
+    assert "hunter" not in str(error.value) + "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize(
