@@ -36,6 +36,7 @@ TEXT_LIMIT = 5000
 """Characters that MLflow keeps of a tag."""
 SUMMARY_TAG = "captionlab.summary"
 ORIGIN_TAG = "captionlab.continues"
+STOPPED_TAG = "stopped_by"
 
 log = logging.getLogger(__name__)
 
@@ -122,10 +123,11 @@ class Recorded:
     def summary(self, values: Mapping[str, float]) -> None:
         if drawn := self._curves.names & values.keys():
             raise ValueError(f"{', '.join(sorted(drawn))}: the run has curves of that name, give final figures another")
-        tags = self._client.get_run(self.id).data.tags
-        former = json.loads(tags.get(SUMMARY_TAG, "{}"))
-        self._send(0, {name: float(value) for name, value in values.items() if former.get(name) != value})
-        self.tag(SUMMARY_TAG, json.dumps(former | dict(values)))
+        data = self._client.get_run(self.id).data
+        former = json.loads(data.tags.get(SUMMARY_TAG, "{}"))
+        # The names first: after a crash in between, a resumed run must not take these figures for curves.
+        self.tag(SUMMARY_TAG, json.dumps(former | {name: float(value) for name, value in values.items()}))
+        self._send(0, {name: float(value) for name, value in values.items() if data.metrics.get(name) != value})
         self.describe()
 
     def tag(self, name: str, value: str) -> None:
@@ -198,8 +200,11 @@ class Recorded:
         if self._events is None:
             self._events = []
             if any(file.path == EVENTS_FILE for file in self._client.list_artifacts(self.id)):
-                lines = Path(self._client.download_artifacts(self.id, EVENTS_FILE)).read_text(encoding="utf-8")
-                self._events = [json.loads(line) for line in lines.splitlines()]
+                text = Path(self._client.download_artifacts(self.id, EVENTS_FILE)).read_text(encoding="utf-8")
+                whole = text[
+                    : text.rfind("\n") + 1
+                ]  # MLflow does not copy files atomically: a kill may cut the last line
+                self._events = [json.loads(line) for line in whole.splitlines()]
         return self._events
 
 
@@ -235,6 +240,8 @@ def run(
         facts = _facts(kind, name, settings) | dict(tags or {})
         if found:
             client.update_run(found, status="RUNNING")
+            if STOPPED_TAG in client.get_run(found).data.tags:
+                client.delete_tag(found, STOPPED_TAG)
             for tag, value in facts.items():
                 client.set_tag(found, tag, value[:TEXT_LIMIT])
         recorded = Recorded(client, found or _create(client, facts, resume), curves)
@@ -249,7 +256,7 @@ def run(
         except BaseException as error:
             # Whatever the store says now must not hide why the run ended.
             try:
-                recorded.tag("stopped_by", f"{type(error).__name__}: {error}")
+                recorded.tag(STOPPED_TAG, f"{type(error).__name__}: {error}")
                 monitor.finish()
                 client.set_terminated(recorded.id, _status(error))
             except Exception:

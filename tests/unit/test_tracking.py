@@ -107,6 +107,7 @@ def test_a_resumed_run_is_the_same_run() -> None:
         assert stored(run_id).info.status == "RUNNING"
     assert run.id == run_id
     assert stored(run_id).info.status == "FINISHED"
+    assert "stopped_by" not in stored(run_id).data.tags
 
 
 def test_a_resumed_run_does_not_repeat_a_point() -> None:
@@ -164,6 +165,17 @@ def test_events_are_one_json_object_a_line_and_survive_an_interruption() -> None
         (2, "learning rate halved to 5e-4"),
         (5, "stopped early: no progress for 3 epochs"),
     ]
+
+
+def test_an_event_cut_short_by_a_kill_does_not_stop_resumption() -> None:
+    with pytest.raises(KeyboardInterrupt), recording() as run:
+        run.event(2, "learning rate halved")
+        run.text(artifact(run.id, "events.jsonl") + '{"step": 3, "ti', "events.jsonl")
+        raise KeyboardInterrupt
+    with recording(resume=run.id) as again:
+        again.event(3, "stopped early")
+    events = [json.loads(line) for line in artifact(run.id, "events.jsonl").splitlines()]
+    assert [event["step"] for event in events] == [2, 3]
 
 
 def test_an_error_ends_a_run_as_failed_and_says_why() -> None:
