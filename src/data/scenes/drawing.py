@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from src.data.scenes.colours import Rgb
 
@@ -107,7 +107,12 @@ class Drawing:
             nx, ny = -(y1 - y0) / length, (x1 - x0) / length
             a, b = thick[index] / 2, thick[index + 1] / 2
             self.polygon(
-                [(x0 + nx * a, y0 + ny * a), (x1 + nx * b, y1 + ny * b), (x1 - nx * b, y1 - ny * b), (x0 - nx * a, y0 - ny * a)],
+                [
+                    (x0 + nx * a, y0 + ny * a),
+                    (x1 + nx * b, y1 + ny * b),
+                    (x1 - nx * b, y1 - ny * b),
+                    (x0 - nx * a, y0 - ny * a),
+                ],
                 colour,
             )
 
@@ -168,8 +173,8 @@ def _shaded(layer: Image.Image) -> Image.Image:
     reach = max(3.0, 0.05 * max(width, height))
     inner = (border, border, border + width, border + height)
     round_form = np.asarray(alpha.filter(ImageFilter.GaussianBlur(reach)), dtype=np.float32) / 255
-    slope_y, slope_x = np.gradient(round_form)
-    light = ((slope_x + slope_y) * reach * 0.55)[border : border + height, border : border + width]
+    down_slope, right_slope = np.gradient(round_form, axis=0), np.gradient(round_form, axis=1)
+    light = ((right_slope + down_slope) * reach * 0.55)[border : border + height, border : border + width]
     rim = np.asarray(alpha.filter(ImageFilter.GaussianBlur(2.2)).crop(inner), dtype=np.float32) / 255
     down = np.linspace(0.05, -0.08, height, dtype=np.float32)[:, None]
     factor = (1 + np.clip(light, -0.3, 0.28) + down) * (1 - 0.75 * np.clip(0.92 - rim, 0, 1))
@@ -181,11 +186,6 @@ def _shaded(layer: Image.Image) -> Image.Image:
     return result
 
 
-def merged(lower: Image.Image, upper: Image.Image) -> Image.Image:
-    """Coverage (mode L) of both."""
-    return ImageChops.lighter(lower, upper)
-
-
 def _smooth(points: Sequence[Point], closed: bool, steps: int = 7) -> list[Point]:
     knots = np.asarray(points, dtype=float)
     count = len(knots)
@@ -193,9 +193,7 @@ def _smooth(points: Sequence[Point], closed: bool, steps: int = 7) -> list[Point
     line: list[Point] = []
     for index in range(count if closed else count - 1):
         around = [index - 1, index, index + 1, index + 2]
-        before, start, end, after = (
-            knots[[k % count if closed else min(max(k, 0), count - 1) for k in around]]
-        )
+        before, start, end, after = knots[[k % count if closed else min(max(k, 0), count - 1) for k in around]]
         bend = 0.5 * (
             2 * start
             + (end - before) * along
