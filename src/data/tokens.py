@@ -23,7 +23,7 @@ _NO_WORDS = _PUNCTUATION | _BRACKETS
 
 _treebank = TreebankWordTokenizer()
 _INNER_STOP = re.compile(r"(?<=[^\W\d_]{3})\.(?=\s)|\.{2,}")
-_PLAIN = re.compile(r"[A-Za-z0-9\s-]*(?:\.\s*)?")
+_PLAIN = re.compile(r"[A-Za-z0-9\s-]*\.?")
 _TWO_WORDS = {"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"}
 
 
@@ -36,9 +36,9 @@ def words(caption: str) -> tuple[str, ...]:
     Against pycocoevalcap's own pipeline (Stanford's PTBTokenizer of CoreNLP 3.4.1) 0.037 % of Flickr8k's 40,460
     captions and 0.094 % of COCO 2014's 616,767 come out differently: brackets, and the stop of "st.", "ave." or "d.c.".
     """
-    plain = caption.replace(", ", " ")
+    plain = caption.rstrip().replace(", ", " ")
     if _PLAIN.fullmatch(plain) and "--" not in plain:
-        found = plain.lower().rstrip().removesuffix(".").split()
+        found = plain.lower().removesuffix(".").split()
         if _TWO_WORDS.isdisjoint(found):
             return tuple(found) if "-" not in plain else tuple(word for word in found if word != "-")
     return _slowly(caption)

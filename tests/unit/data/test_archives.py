@@ -1,0 +1,91 @@
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from src.data.archives import is_image, members
+from src.data.images import ImageBytes
+from src.data.reading import DataError
+
+FILES = {"images/a.jpg": b"first", "images/deep/b.jpg": b"second " * 100, "c.txt": b"words"}
+
+
+def contents(source, root):
+    read = ImageBytes(root)
+    return {member.path: read(member.location) for member in members(source, root)}
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_a_zip_is_read_without_unpacking(tmp_path, zipped, deflated):
+    archive = zipped(tmp_path / "set" / "pack.zip", FILES, deflated)
+    assert contents(archive, tmp_path) == FILES
+
+
+def test_a_tar_is_read_without_unpacking(tmp_path, tarred):
+    assert contents(tarred(tmp_path / "set" / "pack.tar", FILES), tmp_path) == FILES
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path, laid_out):
+    folder = laid_out(tmp_path / "set", FILES)
+    assert contents(folder, tmp_path) == FILES
+    assert [member.path for member in members(folder, tmp_path)] == ["c.txt", "images/a.jpg", "images/deep/b.jpg"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(
+    files=st.dictionaries(st.from_regex(r"[a-z]{1,8}\.jpg", fullmatch=True), st.binary(max_size=300)),
+    deflated=st.booleans(),
+)
+def test_whatever_is_zipped_is_read_back(tmp_path_factory, zipped, files, deflated):
+    root = tmp_path_factory.mktemp("zip")
+    assert contents(zipped(root / "pack.zip", files, deflated), root) == files
+
+
+def test_what_operating_systems_leave_behind_is_left_out(tmp_path, zipped):
+    archive = zipped(
+        tmp_path / "pack.zip", {"a.jpg": b"1", "__MACOSX/._a.jpg": b"2", ".DS_Store": b"3", "x/Thumbs.db": b"4"}
+    )
+    assert [member.path for member in members(archive, tmp_path)] == ["a.jpg"]
+
+
+def test_a_zip_cut_off_is_called_damaged(tmp_path, zipped):
+    archive = zipped(tmp_path / "pack.zip", FILES)
+    archive.write_bytes(archive.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"pack\.zip is damaged"):
+        members(archive, tmp_path)
+
+
+def test_a_zip_whose_list_points_astray_is_called_damaged(tmp_path, zipped):
+    archive = zipped(tmp_path / "pack.zip", FILES)
+    data = bytearray(archive.read_bytes())
+    data[:4] = b"oops"
+    archive.write_bytes(data)
+    with pytest.raises(DataError, match=r"pack\.zip is damaged: no file begins at byte 0"):
+        members(archive, tmp_path)
+
+
+def test_a_tar_cut_off_is_called_damaged(tmp_path, tarred):
+    archive = tarred(tmp_path / "pack.tar", {"a.jpg": b"x" * 50_000})
+    archive.write_bytes(archive.read_bytes()[:20_000])
+    with pytest.raises(DataError, match=r"pack\.tar"):
+        members(archive, tmp_path)
+
+
+def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):
+    archive = tarred(tmp_path / "pack.tar.gz", FILES, mode="w:gz")
+    with pytest.raises(DataError, match=r"gunzip .*pack\.tar\.gz"):
+        members(archive, tmp_path)
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.zip is missing"):
+        members(tmp_path / "nowhere.zip", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "A.JPEG", "b.png", "a.jpg.1"])
+def test_images_are_known_by_their_extension(name):
+    assert is_image(name)
+
+
+@pytest.mark.parametrize("name", ["captions.txt", "jpg", "a.json", "a.txt.1"])
+def test_other_files_are_no_images(name):
+    assert not is_image(name)
