@@ -14,7 +14,7 @@ from rich.table import Table
 from src.config import Settings
 from src.data import overlap
 from src.data.images import ImageBytes
-from src.data.integrity import Inspection, SoundImage, inspect
+from src.data.integrity import KINDS, Inspection, SoundImage, inspect
 from src.data.manifest import SPLITS, ImageRecord, Manifest
 from src.data.reading import DataError, Reading, reader
 from src.data.vocabulary import UNK, VOCABULARY_FILE, Vocabulary
@@ -48,7 +48,7 @@ def prepare(settings: Settings, out_dir: Path, report_path: Path) -> Manifest:
     manifest = Manifest.of(image for image in images if image.name not in leaks)
     for split in SPLITS:
         if not manifest.rows(split):
-            raise DataError(f"{root / settings.dataset.name}: no image that can be used is in the {split} split")
+            raise _empty(split, settings.dataset.name, inspections)
     vocabulary = Vocabulary.build(
         (words for image in manifest.split("train") for words in image.words), settings.prepare.min_word_count
     )
@@ -80,6 +80,19 @@ def _bad_images(dataset: str, damaged: Sequence[str]) -> DataError:
     return DataError(
         f"{dataset} has {len(damaged)} images that cannot be decoded: {named}. "
         "Repair them, or set prepare.on_bad_image to skip"
+    )
+
+
+def _empty(split: str, dataset: str, inspections: Sequence[Inspection]) -> DataError:
+    skipped = [
+        f"{len(names):,} {kind.replace('_', ' ')} ({names[0]})"
+        for inspection in inspections
+        for kind, names in inspection.found.items()
+        if names and KINDS[kind][0] == "skipped"
+    ]
+    return DataError(
+        f"{dataset} has no image that can be used in the {split} split; "
+        f"skipped were: {', '.join(skipped) or 'none, so no file lists any'}"
     )
 
 
@@ -145,7 +158,7 @@ def show(report: dict[str, Any]) -> None:
     console.print(table)
     faults = Table(title="what was found wrong, or odd")
     for heading in ("dataset", "kind", "count", "fate", "for example"):
-        faults.add_column(heading, justify="right" if heading == "count" else "left")
+        faults.add_column(heading, justify="right" if heading == "count" else "left", overflow="fold")
     for dataset, kinds in report["integrity"].items():
         for kind, finding in kinds.items():
             if finding["count"]:

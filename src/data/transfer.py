@@ -185,4 +185,4 @@ def _flush(file: Any) -> None:
 
 
 def _bar(name: str, total: int | None, initial: int = 0) -> tqdm[Any]:
-    return tqdm(desc=name, total=total, initial=initial, unit="B", unit_scale=True, unit_divisor=1024)
+    return tqdm(desc=name, total=total, initial=initial, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
