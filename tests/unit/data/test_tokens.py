@@ -30,7 +30,24 @@ def test_a_caption_without_words_has_none(caption):
     assert words(caption) == ()
 
 
-PIECES = ["a", "Dog", "cannot", "gonna", "t-shirt", "12", "3.5", "it's", "n't", "U.S.", "man,", "it.,", "é", "--", ""]
+PIECES = [
+    "a",
+    "Dog",
+    "cannot",
+    "gonna",
+    "-wanna",
+    "t-shirt",
+    "12",
+    "3.5",
+    "it's",
+    "n't",
+    "U.S.",
+    "man,",
+    "it.,",
+    "é",
+    "--",
+    "",
+]
 
 
 @given(st.lists(st.sampled_from([*PIECES, *",.-'\"():;\n"])))
