@@ -34,7 +34,7 @@ from src.files import write_atomically
 ARCHIVE, ANNOTATIONS = "sample.zip", "annotations.json"
 IMAGES = 1200
 SHARES: dict[Split, float] = {"train": 0.75, "val": 0.125, "test": 0.125}
-JPEG_QUALITY = 82
+JPEG_QUALITY = 78
 
 
 def read(root: Path) -> Reading:
@@ -105,8 +105,8 @@ def build(folder: Path, seed: int, count: int) -> Path:
                 for box in objects(composed)
             ]
             annotations.append({"filename": filename, "split": split, "captions": list(captions), "objects": found})
-        text = json.dumps({"seed": seed, "images": annotations}, indent=1)
-        _add(archive, ANNOTATIONS, text.encode())
+        lines = ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in annotations)
+        _add(archive, ANNOTATIONS, f'{{"seed": {seed}, "images": [\n{lines}\n]}}\n'.encode())
     return path
 
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 CAPTIONS_PER_IMAGE = 5
 SHORTEST, LONGEST = 5, 16
+_PATIENCE = 40
 COUNTS = {2: ("two", "a pair of"), 3: ("three",), 4: ("four", "several"), 5: ("five", "several")}
 
 _VERBS: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -107,10 +108,13 @@ def describe(scene: Scene, rng: np.random.Generator) -> tuple[str, ...]:
     """Five different captions of SHORTEST to LONGEST words, each a sentence with a capital and a full stop."""
     teller = _Teller(scene, rng)
     said: list[str] = []
+    attempts = 0
     while len(said) < CAPTIONS_PER_IMAGE:
+        attempts += 1
         sentence = " ".join(teller.sentence().split())
-        words = len(sentence.split())
-        if SHORTEST <= words <= LONGEST and not _repeats(sentence) and sentence not in said:
+        fits = SHORTEST <= len(sentence.split()) <= LONGEST and not _repeats(sentence) and sentence not in said
+        # Five people seldom end alike; about a bench in the street there is little else to say.
+        if fits and (attempts > _PATIENCE or not any(_ending(sentence) == _ending(other) for other in said)):
             said.append(sentence)
     return tuple(sentence[0].upper() + sentence[1:] + "." for sentence in said)
 
@@ -329,6 +333,10 @@ class _Teller:
 
     def _one(self, options: Sequence[T]) -> T:
         return options[int(self.rng.integers(len(options)))]
+
+
+def _ending(sentence: str) -> list[str]:
+    return sentence.split()[-3:]
 
 
 def _repeats(sentence: str) -> bool:

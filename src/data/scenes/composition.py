@@ -19,7 +19,7 @@ from src.data.scenes.places import PLACES, WEATHERS, Place
 
 Story = Literal["alone", "item", "group", "beside", "front", "above"]
 
-_STORIES: dict[Story, float] = {"alone": 0.3, "item": 0.18, "group": 0.24, "beside": 0.14, "front": 0.06, "above": 0.08}
+_STORIES: dict[Story, float] = {"alone": 0.3, "item": 0.18, "group": 0.24, "beside": 0.13, "front": 0.12, "above": 0.06}
 _REALMS: dict[Story, tuple[Realm, ...]] = {"front": ("ground",), "beside": ("ground",), "above": ("sky",)}
 """Where the main actor is, when the story says so."""
 _FAMILIES = {"person": 0.26, "animal": 0.34, "vehicle": 0.26, "thing": 0.14}
@@ -45,8 +45,12 @@ _ITEM_SPANS = {"kite": 0.92, "ride": 0.92, "cycle": 1.0}
 _SIDES = {"left": (0.15, 0.37), "middle": (0.45, 0.55), "right": (0.63, 0.85)}
 _PEOPLE = tuple(kind for kind in KINDS.values() if kind.family == "person")
 _BACKS = ("tree", "pine", "palm", "house", "tent", "bus", "truck", "car")
-_SOFT = ("park", "beach", "field")
-"""Where people and animals lie down."""
+_ONLY = {
+    "lie": ("park", "beach", "field"),
+    "graze": ("park", "field", "mountains", "night"),
+    "sit": tuple(name for name in PLACES if name != "street"),
+}
+"""Where alone people and animals do this."""
 _PAVEMENT = (0.645, 0.67)
 _SMALLEST = 0.2
 _OVERLAP = {"front": 0.36}
@@ -133,8 +137,8 @@ def _lead(dice: Dice, realms: Iterable[str], place: Place | None = None) -> Kind
 
 
 def _actor(kind: Kind, place: Place, size: Size, side: str, dice: Dice, swims: bool = True) -> Actor:
-    colour = dice.pick(kind.colours)
-    action = dice.pick([action for action in kind.actions if action != "lie" or place.name in _SOFT])
+    colour = dice.pick(_visible(kind, place))
+    action = dice.pick([action for action in kind.actions if place.name in _ONLY.get(action, (place.name,))])
     clothing, realm, spans = "", kind.realm, _SPANS[kind.realm]
     if kind.family == "person":
         clothing, spans = "shirt", _SPANS["person"]
@@ -156,6 +160,11 @@ def _actor(kind: Kind, place: Place, size: Size, side: str, dice: Dice, swims: b
     return replace(actor, base=low + (high - low) * dice.between(nearest, 1.0) - air)
 
 
+def _visible(kind: Kind, place: Place) -> tuple[str, ...]:
+    """The colours in which the kind can be made out there: nobody sees a black cat at night."""
+    return tuple(colour for colour in kind.colours if (place.name, colour) != ("night", "black"))
+
+
 def _with_item(kind: Kind, place: Place, dice: Dice) -> Actor:
     rideable = place.name in KINDS["horse"].places
     action = dice.pick(["umbrella", "kick", "reach", "kite", "cycle", *(["ride"] if rideable else [])])
@@ -171,7 +180,7 @@ def _with_item(kind: Kind, place: Place, dice: Dice) -> Actor:
         action=action,
         clothing=clothing,
         item=ITEM_OF[action],
-        item_colour=dice.pick(KINDS[ITEM_OF[action]].colours),
+        item_colour=dice.pick(_visible(KINDS[ITEM_OF[action]], place)),
         span=dice.between(0.46, 0.54) * _ITEM_SPANS.get(action, 1.1),
         mirrored=mirrored,
         air=0.0,
@@ -184,7 +193,7 @@ def _group(kind: Kind, place: Place, dice: Dice) -> list[Actor]:
     count = dice.pick((2, 3, 4, 5), (0.38, 0.32, 0.15, 0.15))
     first = _actor(kind, place, "small" if count > 2 else "medium", "middle", dice)
     alike = dice.chance(0.7)
-    colours = [first.colour] * count if alike else [dice.pick(kind.colours) for _ in range(count)]
+    colours = [first.colour] * count if alike else [dice.pick(_visible(kind, place)) for _ in range(count)]
     own = extent_of(first)
     wide = own.width > 0.7 * own.height
     rows = 2 if count > 3 and wide and kind.realm != "water" else 1

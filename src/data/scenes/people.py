@@ -28,7 +28,7 @@ POSES: dict[str, Pose] = {
     "run": Pose((68, -6), (-34, -98), (-52, 32), (48, 128), 16),
     "jump": Pose((62, -38), (-24, -88), (148, 164), (-146, -164), 4),
     "sit": Pose((84, 66), (98, 38), (28, 62), (-30, -22), -6),
-    "wave": Pose((8, 3), (-8, -3), (104, 160), (-14, -4), -3),
+    "wave": Pose((8, 3), (-8, -3), (96, 140), (-14, -4), -3),
     "lie": Pose((8, 4), (-10, 24), (150, 210), (-14, -4), 0),
     "kick": Pose((52, 36), (-12, -16), (-46, -24), (42, 62), -8),
     "reach": Pose((10, 4), (-12, -6), (62, 88), (52, 82), 3),
@@ -87,8 +87,8 @@ def person(drawing: Drawing, kind: str, action: str, clothing: str, colour: Rgb,
     if kind in ("woman", "girl"):
         _hair_behind(drawing, kind, head, build.head, hair)
     far_hand = _arm(drawing, shoulder, pose.far_arm, build, darker(skin, 0.14), darker(colour, 0.3))
-    far_foot = _leg(drawing, pose.far_leg, build, darker(skin, 0.14), darker(trousers, 0.3), bare_legs, kind)
-    foot = _leg(drawing, pose.near_leg, build, skin, trousers, bare_legs, kind)
+    far_foot = _leg(drawing, pose.far_leg, build, darker(skin, 0.14), darker(trousers, 0.3), bare_legs, clothing)
+    foot = _leg(drawing, pose.near_leg, build, skin, trousers, bare_legs, clothing)
     _shoe(drawing, far_foot, pose.far_leg[1], build)
     _shoe(drawing, foot, pose.near_leg[1], build)
     drawing.limb([shoulder, (up[0] * (neck + 0.05), up[1] * (neck + 0.05))], build.arm, darker(skin, 0.1))
@@ -114,12 +114,12 @@ def _arm(drawing: Drawing, shoulder: Point, angles: tuple[float, float], build: 
 
 
 def _leg(
-    drawing: Drawing, angles: tuple[float, float], build: Build, skin: Rgb, cloth: Rgb, bare: bool, kind: str
+    drawing: Drawing, angles: tuple[float, float], build: Build, skin: Rgb, cloth: Rgb, bare: bool, clothing: str
 ) -> Point:
     knee = _towards((0, 0), angles[0], build.thigh)
     foot = _towards(knee, angles[1], build.shin)
     drawing.limb([(0, 0), knee, foot], [build.leg * 1.25, build.leg, build.leg * 0.78], skin if bare else cloth)
-    if bare and kind == "boy":
+    if bare and clothing == "shirt":
         drawing.limb([(0, 0), _towards((0, 0), angles[0], build.thigh * 0.95)], build.leg * 1.4, cloth)
     return foot
 
