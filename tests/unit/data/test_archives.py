@@ -63,10 +63,20 @@ def test_a_zip_whose_list_points_astray_is_called_damaged(tmp_path, zipped):
         members(archive, tmp_path)
 
 
+def test_a_zip_whose_list_claims_more_than_there_is_is_called_damaged(tmp_path, zipped):
+    archive = zipped(tmp_path / "pack.zip", {"a.jpg": b"first"})
+    data = bytearray(archive.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 20 : entry + 24] = (10_000).to_bytes(4, "little")
+    archive.write_bytes(data)
+    with pytest.raises(DataError, match=r"pack\.zip is damaged: it ends before a\.jpg does"):
+        members(archive, tmp_path)
+
+
 def test_a_tar_cut_off_is_called_damaged(tmp_path, tarred):
     archive = tarred(tmp_path / "pack.tar", {"a.jpg": b"x" * 50_000})
     archive.write_bytes(archive.read_bytes()[:20_000])
-    with pytest.raises(DataError, match=r"pack\.tar"):
+    with pytest.raises(DataError, match=r"pack\.tar is damaged"):
         members(archive, tmp_path)
 
 

@@ -170,6 +170,21 @@ def test_deflated_bytes_are_inflated(tmp_path):
     assert ImageBytes(tmp_path)(Location("pack", 4, len(raw), deflated=True)) == b"photograph" * 50
 
 
+def test_deflated_bytes_that_do_not_end_are_an_error(tmp_path):
+    packed = zlib.compressobj(wbits=-15)
+    raw = packed.compress(b"photograph" * 50) + packed.flush()
+    (tmp_path / "pack").write_bytes(b"...." + raw)
+    with pytest.raises(ImageError, match="does not end") as caught:
+        ImageBytes(tmp_path)(Location("pack", 4, len(raw) - 3, deflated=True))
+    assert caught.value.fault == "truncated"
+
+
+def test_bytes_that_were_never_deflated_are_an_error(tmp_path):
+    (tmp_path / "pack").write_bytes(b"....\xff\xff\xff\xff")
+    with pytest.raises(ImageError, match="damaged member at byte 4"):
+        ImageBytes(tmp_path)(Location("pack", 4, 4, deflated=True))
+
+
 def test_an_archive_that_ends_too_early_is_an_error(tmp_path):
     (tmp_path / "pack").write_bytes(b"....photo")
     with pytest.raises(ImageError, match="pack") as caught:
