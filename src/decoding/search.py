@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from src.data.vocabulary import END, PAD, START, UNK
-from src.models.decoder import Decoder, Memory, State
+from src.models.decoder import Decoder
+from src.models.recurrence import Memory, State
 
 Advance = Callable[
     [Int[Tensor, "image caption"], Memory, State],
@@ -128,7 +129,7 @@ def beam_search(
         chosen, word = parent.gather(1, keep), word.gather(1, keep)
         words = torch.cat([words[rows, chosen], word.unsqueeze(-1)], dim=2)
         looked = torch.cat([looked[rows, chosen], weights[rows, chosen].unsqueeze(2)], dim=2)
-        state = state.take(chosen)
+        state = State(state.hidden[rows, chosen], state.cell[rows, chosen])
         # Log-probabilities only fall; divided by the greatest length still possible they cannot rank higher than this.
         hope = open_score.amax(dim=1) / max_words**length_penalty
         if (hope <= done_score.amin(dim=1)).all():

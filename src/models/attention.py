@@ -1,30 +1,85 @@
-"""Additive attention over the regions of an image (Bahdanau et al. 2015, eq. 6; Xu et al. 2015, eq. 4 to 6)."""
+"""Additive attention over the regions of an image (Bahdanau et al. 2015, eq. 6; Xu et al. 2015, eq. 4 to 6).
+
+score(region) = v . tanh(key(region) + query), normalised over the regions of the image. A hyperbolic tangent for every
+image, caption, region and attention unit would be most of the work of a decoder. With exp(2a) exp(2b) = exp(2(a + b)),
+
+    tanh(a + b) = 1 - 2 / (1 + exp(2a) exp(2b)),
+
+so the exponentials are taken of keys (once per image) and queries (once per word), and what is left per quadruple is a
+product, a sum and a reciprocal. They are done for a few images at a time, while they fit the processor's cache, and
+never stored: the backward pass computes them again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+
+LIMIT = 20.0
+"""Keys and queries are cut off here, where tanh is 1 in any precision, so that products of exponentials stay finite."""
+IN_CACHE = 2**19
+"""Numbers that a CPU core's cache holds beside the rest."""
 
 
-class BahdanauAttention(nn.Module):
-    """score(region) = v . tanh(key(region) + query), normalised over the regions of the image.
+def exponentials(values: Float[Tensor, "*any attention"]) -> Float[Tensor, "*any attention"]:
+    """exp(2 x) of keys or queries, in single precision at least."""
+    wide = torch.promote_types(values.dtype, torch.float32)
+    return values.to(wide).clamp(-LIMIT, LIMIT).mul_(2).exp_()
 
-    Keys depend on the image alone: `keys()` is called once per image, `forward` once per word.
+
+def scores(
+    keys: Float[Tensor, "image region attention"],
+    queries: Float[Tensor, "image caption attention"],
+    v: Float[Tensor, " attention"],
+) -> Float[Tensor, "image caption region"]:
+    """How well each region answers each query, up to a constant that the softmax does not see.
+
+    Args:
+        keys, queries: their `exponentials`.
     """
+    found = keys.new_empty(*queries.shape[:2], keys.shape[1])
+    for images, halves in _chunks(keys, queries):
+        torch.matmul(halves, v, out=found[images])
+    return found.mul_(-2)
 
-    def __init__(self, region_size: int, attention_size: int) -> None:
-        super().__init__()
-        self.key = nn.Linear(region_size, attention_size)
-        self.score = nn.Linear(attention_size, 1, bias=False)
 
-    def keys(self, regions: Float[Tensor, "image region hidden"]) -> Float[Tensor, "image region attention"]:
-        keys: Tensor = self.key(regions)
-        return keys
+def add_gradients(
+    keys: Float[Tensor, "image region attention"],
+    queries: Float[Tensor, "image caption attention"],
+    v: Float[Tensor, " attention"],
+    gradient: Float[Tensor, "image caption region"],
+    key_gradient: Float[Tensor, "image region attention"],
+    v_gradient: Float[Tensor, " attention"],
+) -> Float[Tensor, "image caption attention"]:
+    """The backward pass of `scores`: adds to the gradients of keys and v, returns that of the queries.
 
-    def forward(
-        self, keys: Float[Tensor, "image region attention"], queries: Float[Tensor, "image caption attention"]
-    ) -> Float[Tensor, "image caption region"]:
-        """Weights of each caption's next word over the regions of its image; each row sums to 1."""
-        energy = (keys.unsqueeze(1) + queries.unsqueeze(2)).tanh()  # image caption region attention
-        scores: Tensor = self.score(energy).squeeze(-1)
-        return scores.float().softmax(dim=-1)
+    Gradients of keys and queries are those before the exponential, still to be multiplied by 4 v.
+
+    Args:
+        gradient: of the scores; each row sums to 0, as behind a softmax.
+    """
+    query_gradient = torch.empty_like(queries)
+    for images, halves in _chunks(keys, queries):
+        own = gradient[images]
+        v_gradient.sub_(torch.mv(halves.flatten(0, 2).T, own.flatten()), alpha=2)
+        slope = torch.addcmul(halves, halves, halves, value=-1, out=halves)  # a quarter of tanh's derivative
+        torch.matmul(own.unsqueeze(2), slope, out=query_gradient[images].unsqueeze(2))
+        key_gradient[images] += slope.mul_(own.unsqueeze(-1)).sum(dim=1)
+    return query_gradient
+
+
+def _chunks(
+    keys: Float[Tensor, "image region attention"], queries: Float[Tensor, "image caption attention"]
+) -> Iterator[tuple[slice, Float[Tensor, "chunk caption region attention"]]]:
+    """1 / (1 + exp(2 (key + query))) for a few images at a time; the buffer is used again for the next ones."""
+    images, captions, attention = queries.shape
+    regions = keys.shape[1]
+    at_once = images if keys.is_cuda else max(1, IN_CACHE // (captions * regions * attention))
+    buffer = keys.new_empty(min(at_once, images), captions, regions, attention)
+    for start in range(0, images, at_once):
+        chunk = slice(start, min(start + at_once, images))
+        product = torch.mul(keys[chunk].unsqueeze(1), queries[chunk].unsqueeze(2), out=buffer[: chunk.stop - start])
+        yield chunk, product.add_(1).reciprocal_()

@@ -84,8 +84,8 @@ class Captioner:
         return grids.to(torch.float16)
 
     def save(self, folder: Path, encoder_weights: Path) -> None:
-        """Write the bundle; `encoder_weights` is the file the embedding cache keeps. An old bundle there is
-        replaced.""" temporary = folder.with_name(f".{folder.name}.partial")
+        """Write the bundle, in place of an old one; `encoder_weights` is the file the embedding cache keeps."""
+        temporary = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         save_file(

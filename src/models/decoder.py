@@ -1,9 +1,7 @@
-"""The recurrent decoder: one step, used alike to learn, to search and to sample.
+"""The recurrent decoder: grids in, words out.
 
 Everything is image-major: `image caption ...` is B images with K captions (or beams, or samples) each, so that what
-depends on the image alone is computed once per image. A context vector only ever enters the gates through a matrix,
-and that product is a weighted sum of per-region products: regions are therefore projected onto the gates once per
-image, and a step costs one matrix product with the hidden state, one attention and one weighted sum.
+depends on the image alone is computed once per image.
 """
 
 from __future__ import annotations
@@ -17,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.models.attention import BahdanauAttention
+from src.models import attention
+from src.models.recurrence import GATES, Memory, State, Weights, recur, step
 
 
 class DecoderConfig(BaseModel):
@@ -36,36 +35,15 @@ class DecoderConfig(BaseModel):
     dropout: float
 
 
-class Memory(NamedTuple):
-    """What a decoder knows of its images, computed once per image."""
-
-    regions: Float[Tensor, "image region hidden"]
-    keys: Float[Tensor, "image region attention"]
-    gates: Float[Tensor, "image region gate"]
-
-
-class State(NamedTuple):
-    """What a decoder remembers of a caption. A GRU has no cell; its `cell` is empty (size 0)."""
-
-    hidden: Float[Tensor, "image caption hidden"]
-    cell: Float[Tensor, "image caption cell"]
-
-    def first(self, captions: int) -> State:
-        return State(self.hidden[:, :captions], self.cell[:, :captions])
-
-    def take(self, beams: Int[Tensor, "image beam"]) -> State:
-        """Continue from other captions of the same image: beam j goes on from caption `beams[:, j]`."""
-
-        def pick(values: Tensor) -> Tensor:
-            return values.gather(1, beams.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
-
-        return State(pick(self.hidden), pick(self.cell))
-
-
 class Taught(NamedTuple):
-    """A teacher-forced pass over packed captions (see `src.training.batches`): one entry per position."""
+    """A teacher-forced pass over packed captions (see `src.training.batches`).
 
-    logits: Float[Tensor, "image position vocab"]
+    Attributes:
+        features: of the words asked for; `Decoder.vocab` turns them into logits.
+        attention: where every position looked.
+    """
+
+    features: Float[Tensor, "word hidden"]
     attention: Float[Tensor, "image position region"]
 
 
@@ -80,25 +58,26 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         hidden, embedding = config.hidden_size, config.embedding_size
-        self.gate_size = hidden * {"lstm": 4, "gru": 3}[config.rnn]
+        gates = hidden * GATES[config.rnn]
         self.cell_size = {"lstm": hidden, "gru": 0}[config.rnn]
 
         self.norm = nn.LayerNorm(config.feature_size)
         self.region = nn.Linear(config.feature_size, hidden)
         self.row = nn.Parameter(torch.randn(config.rows, 1, hidden) * 0.02)
         self.column = nn.Parameter(torch.randn(1, config.columns, hidden) * 0.02)
-        self.attention = BahdanauAttention(hidden, config.attention_size)
+        self.key = nn.Linear(hidden, config.attention_size)
+        self.score = nn.Parameter(torch.empty(config.attention_size).uniform_(-1, 1) * config.attention_size**-0.5)
         self.start = nn.Linear(hidden, hidden + self.cell_size)
 
         self.embedding = nn.Embedding(config.vocab_size, embedding)
-        self.word_gates = nn.Linear(embedding, self.gate_size)
-        self.region_gates = nn.Linear(hidden, self.gate_size, bias=False)
+        self.word_gates = nn.Linear(embedding, gates)
+        self.region_gates = nn.Linear(hidden, gates, bias=False)
         # One product per step: the gates, the attention query and the context's own gate.
-        self.recurrent = nn.Linear(hidden, self.gate_size + config.attention_size + 1)
+        self.recurrent = nn.Linear(hidden, gates + config.attention_size + 1)
 
         self.output = nn.Linear(hidden + hidden + embedding, hidden)
         self.vocab = nn.Linear(hidden, config.vocab_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -106,7 +85,7 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.vocab.bias)
         hidden = self.config.hidden_size
         with torch.no_grad():
-            for gate in range(self.gate_size // hidden):
+            for gate in range(GATES[self.config.rnn]):
                 nn.init.orthogonal_(self.recurrent.weight[gate * hidden : (gate + 1) * hidden])
             nn.init.zeros_(self.recurrent.bias)
             nn.init.zeros_(self.word_gates.bias)
@@ -116,51 +95,35 @@ class Decoder(nn.Module):
 
     def begin(self, grids: Float[Tensor, "image region feature"], captions: int = 1) -> tuple[Memory, State]:
         """Look at the images: their memory, and the state of `captions` captions each before the first word."""
-        position = (self.row + self.column).flatten(0, 1)
-        regions = self.dropout(functional.relu(self.region(self.norm(grids.to(self.row.dtype)))) + position)
-        memory = Memory(regions, self.attention.keys(regions), self.region_gates(regions))
-        start = self.start(regions.mean(dim=1)).tanh().unsqueeze(1).expand(-1, captions, -1)
-        hidden, cell = start.split([self.config.hidden_size, self.cell_size], dim=-1)
-        return memory, State(hidden, cell)
-
-    def step(
-        self, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State
-    ) -> tuple[State, Float[Tensor, "image caption region"], Float[Tensor, "image caption 1"]]:
-        """One word on: the new state, where the word looked, and how far its context gate is open."""
-        recurrent, query, openness = self.recurrent(state.hidden).split(
-            [self.gate_size, self.config.attention_size, 1], dim=-1
+        regions, hidden, content = self._look(grids)
+        dtype = self._dtype(grids)
+        wide = torch.promote_types(dtype, torch.float32)
+        weights = Weights(self.recurrent.weight.to(dtype), self.recurrent.bias.to(dtype), self.score.to(wide))
+        memory = Memory(
+            regions, attention.exponentials(self.key(regions)), self.region_gates(regions).to(dtype), weights
         )
-        weights = self.attention(memory.keys, query)
-        openness = openness.sigmoid()
-        seen = torch.bmm((weights * openness).to(memory.gates.dtype), memory.gates)
-        return self._cell(word_gates + seen, recurrent, state), weights, openness
+        state = State(hidden.to(dtype), content.to(wide))
+        return memory, State(*(values.unsqueeze(1).expand(-1, captions, -1) for values in state))
 
-    def _cell(self, inputs: Tensor, recurrent: Tensor, state: State) -> State:
-        if self.config.rnn == "lstm":
-            enter, forget, candidate, leave = (inputs + recurrent).chunk(4, dim=-1)
-            cell = forget.sigmoid() * state.cell + enter.sigmoid() * candidate.tanh()
-            return State(leave.sigmoid() * cell.tanh(), cell)
-        input_gates, input_candidate = inputs.split([2 * self.config.hidden_size, self.config.hidden_size], dim=-1)
-        gates, candidate = recurrent.split([2 * self.config.hidden_size, self.config.hidden_size], dim=-1)
-        reset, update = (input_gates + gates).sigmoid().chunk(2, dim=-1)
-        fresh = (input_candidate + reset * candidate).tanh()
-        return State(fresh + update * (state.hidden - fresh), state.cell)
+    def next(
+        self, words: Int[Tensor, "image caption"], memory: Memory, state: State
+    ) -> tuple[Float[Tensor, "image caption vocab"], State, Float[Tensor, "image caption region"]]:
+        """Continue captions by one given word each: log-probabilities of what comes next, state, where it looked.
 
-    def words(
-        self,
-        hidden: Float[Tensor, "image position hidden"],
-        context: Float[Tensor, "image position hidden"],
-        embedded: Float[Tensor, "image position embedding"],
-    ) -> Float[Tensor, "image position vocab"]:
-        """Logits of the next word."""
-        logits: Tensor = self.vocab(self.dropout(self.output(torch.cat([hidden, context, embedded], dim=-1)).tanh()))
-        return logits
+        Not differentiable; `forward` is.
+        """
+        embedded = self.embedding(words)
+        outcome = step(self.config.rnn, self.word_gates(embedded), memory, state)
+        weighed = outcome.attention * outcome.openness
+        logits: Tensor = self.vocab(self._features(outcome.state.hidden, weighed, memory.regions, embedded))
+        return logits.float().log_softmax(dim=-1), outcome.state, outcome.attention
 
     def forward(
         self,
         grids: Float[Tensor, "image region feature"],
         inputs: Int[Tensor, "image position"],
         active: Sequence[int],
+        said: Int[Tensor, " word"],
     ) -> Taught:
         """Teacher forcing over packed captions.
 
@@ -168,26 +131,70 @@ class Decoder(nn.Module):
             inputs: the word each position continues from: first the `active[0]` words of every caption's first step,
                 then the `active[1]` of the second, ...; captions are sorted so that finished ones fall off the end.
             active: how many captions of each image take part in each step, never growing.
+            said: the positions whose words count, as indices into the flattened `image position`.
         """
-        memory, state = self.begin(grids, active[0])
+        regions, hidden, content = self._look(grids)
         embedded = self.dropout(self.embedding(inputs))
-        word_gates = self.word_gates(embedded).split(list(active), dim=1)
-        hidden: list[Tensor] = []
-        weights: list[Tensor] = []
-        contexts: list[Tensor] = []
-        for step, captions in enumerate(active):
-            state, attention, openness = self.step(word_gates[step], memory, state.first(captions))
-            hidden.append(state.hidden)
-            weights.append(attention)
-            contexts.append(attention * openness)
-        context = torch.bmm(torch.cat(contexts, dim=1).to(memory.regions.dtype), memory.regions)
-        return Taught(self.words(torch.cat(hidden, dim=1), context, embedded), torch.cat(weights, dim=1))
+        recurred = recur(
+            self.config.rnn,
+            active,
+            self.word_gates(embedded),
+            self.region_gates(regions),
+            self.key(regions),
+            Weights(self.recurrent.weight, self.recurrent.bias, self.score),
+            hidden,
+            content,
+            self._dtype(grids),
+        )
+        features = self._features(recurred.hidden, recurred.weighed, regions, embedded, said)
+        return Taught(features, recurred.attention)
 
-    def next(
-        self, words: Int[Tensor, "image caption"], memory: Memory, state: State
-    ) -> tuple[Float[Tensor, "image caption vocab"], State, Float[Tensor, "image caption region"]]:
-        """Continue captions by one given word each: log-probabilities of what comes next, state, where it looked."""
-        embedded = self.embedding(words)
-        state, weights, openness = self.step(self.word_gates(embedded), memory, state)
-        context = torch.bmm((weights * openness).to(memory.regions.dtype), memory.regions)
-        return self.words(state.hidden, context, embedded).float().log_softmax(dim=-1), state, weights
+    def _look(
+        self, grids: Float[Tensor, "image region feature"]
+    ) -> tuple[Float[Tensor, "image region hidden"], Float[Tensor, "image hidden"], Float[Tensor, "image cell"]]:
+        """Regions with their positions, and the first state."""
+        position = (self.row + self.column).flatten(0, 1)
+        regions = self.dropout(functional.relu(self.region(self.norm(grids.to(self.row.dtype))))) + position
+        hidden, content = self.start(regions.mean(dim=1)).tanh().split([self.config.hidden_size, self.cell_size], -1)
+        return regions, hidden, content
+
+    def _features(
+        self,
+        hidden: Float[Tensor, "image position hidden"],
+        weighed: Float[Tensor, "image position region"],
+        regions: Float[Tensor, "image region hidden"],
+        embedded: Float[Tensor, "image position embedding"],
+        said: Int[Tensor, " word"] | None = None,
+    ) -> Float[Tensor, "*position hidden"]:
+        """What the next word is told from, at every position or at those in `said`."""
+        context = torch.bmm(weighed.to(regions.dtype), regions)
+        known = torch.cat([hidden, context, embedded], dim=-1)
+        if said is not None:
+            known = known.flatten(0, 1)[said]
+        features: Tensor = self.dropout(self.output(known).tanh())
+        return features
+
+    def _dtype(self, grids: Tensor) -> torch.dtype:
+        """Of the matrix products inside the recurrence: autocast's where it is on."""
+        device = grids.device.type
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.row.dtype
+
+
+class Dropout(nn.Module):
+    """Inverted dropout (Srivastava et al. 2014) whose mask costs one random byte per number.
+
+    PyTorch's own draws a floating-point number for each, one after the other on a CPU, which took a tenth of a training
+    step. The rate is rounded to a 256th, and the rounded rate is the one that the rest is scaled by.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.threshold = round(rate * 256)
+
+    def forward(self, values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+        if not self.training or not self.threshold:
+            return values
+        words = -(-values.numel() // 8)
+        random = torch.empty(words, dtype=torch.int64, device=values.device).random_(-(2**63), None)
+        keep = random.view(torch.uint8)[: values.numel()].view(values.shape) >= self.threshold
+        return values * keep * (256 / (256 - self.threshold))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ class Batch:
         rows: the images' rows in the embedding cache.
         inputs: the word each position continues from; `<start>` at the first step.
         targets: the word to say there; `<pad>` where a slot's caption is over before the others of its slot.
+        said: positions that hold a word, as indices into the flattened `image position`.
         slot: which of its image's captions a position belongs to.
         active: captions per image in each step; `sum(active)` positions in all.
         captions: how many captions there are (an image may have fewer than the slots).
@@ -40,6 +41,7 @@ class Batch:
     rows: Int[np.ndarray, " image"]
     inputs: Int[Tensor, "image position"]
     targets: Int[Tensor, "image position"]
+    said: Int[Tensor, " word"]
     slot: Int[Tensor, " position"]
     active: tuple[int, ...]
     captions: int
@@ -50,6 +52,7 @@ class Batch:
             self.rows,
             self.inputs.to(device, non_blocking=True),
             self.targets.to(device, non_blocking=True),
+            self.said.to(device, non_blocking=True),
             self.slot.to(device, non_blocking=True),
             self.active,
             self.captions,
@@ -112,10 +115,12 @@ class CaptionedImages:
         active = tuple(sum(step < count for count in steps) for step in range(steps[0]))
         inputs = [sentences[:, :count, step] for step, count in enumerate(active)]
         targets = [sentences[:, :count, step + 1] for step, count in enumerate(active)]
+        words = np.concatenate(targets, axis=1)
         return Batch(
             rows=self.rows[chosen],
             inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
-            targets=torch.from_numpy(np.concatenate(targets, axis=1)),
+            targets=torch.from_numpy(words),
+            said=torch.from_numpy(np.flatnonzero(words != PAD)),
             slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
             active=active,
             captions=sum(map(len, captions)),
@@ -142,7 +147,7 @@ def read_ahead(
         features = grids(batch.rows)
         if device.type == "cuda":
             features = features.pin_memory()
-        return Batch(batch.rows, batch.inputs, batch.targets, batch.slot, batch.active, batch.captions, features)
+        return replace(batch, grids=features)
 
     with ThreadPoolExecutor(1, thread_name_prefix="batch") as reader:
         following = reader.submit(load, order[0]) if order else None

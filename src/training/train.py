@@ -54,7 +54,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
     manifest = Manifest.load(places.dataset)
     vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
-    identity = fingerprint(settings.seed, settings.prepare, settings.model, settings.train, settings.decode,
+    identity = fingerprint(settings.seed, settings.prepare, settings.model, settings.train, settings.decode.max_words,
                            manifest.digest, vocabulary.words, embeddings.digest)  # fmt: skip
     torch.manual_seed(settings.seed)
     trainer = Trainer(

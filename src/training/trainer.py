@@ -28,7 +28,7 @@ from src.models.decoder import Decoder
 from src.processes import Group
 from src.tracking import Run
 from src.training.batches import Batch, CaptionedImages, GridReader, read_ahead
-from src.training.objectives import attention_coverage, cross_entropy
+from src.training.objectives import TeacherForcing
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
 from src.training.schedule import learning_rate_factor
@@ -83,7 +83,10 @@ class Trainer:
             raise UserError(f"the dataset has {len(self.images)} training and {len(self.validation)} validation images")
         self.references = CiderScorer([image.words for image in manifest.split("val")])
         self.decoder = decoder.to(group.device)
-        self.model: nn.Module = DistributedDataParallel(self.decoder) if group.size > 1 else self.decoder
+        self.teaching = TeacherForcing(self.decoder, train.label_smoothing, coverage=train.attention_penalty > 0)
+        self.objective: nn.Module = self.teaching
+        if group.size > 1:
+            self.objective = DistributedDataParallel(self.teaching)
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.decoder, train.weight_decay), lr=train.learning_rate, fused=True
         )
@@ -118,7 +121,7 @@ class Trainer:
         self, epoch: int, folder: ResumeFolder | None, stop: StopRequest, monitor: ResourceMonitor
     ) -> dict[str, float]:
         train, group, progress = self.settings.train, self.group, self.progress
-        self.model.train()
+        self.teaching.train()
         order = self.images.order(epoch, train.batch_images, self.settings.seed)
         begin = progress.step - epoch * self.steps_per_epoch
         mine = [chosen[group.rank :: group.size] for chosen in order[begin:]]
@@ -170,12 +173,8 @@ class Trainer:
             parameters["lr"] = rate
         torch.manual_seed(_mix(self.settings.seed, self.progress.step, group.rank))
         with self._autocast():
-            taught = self.model(batch.grids, batch.inputs, batch.active)
-            nats = cross_entropy(taught, batch.targets, train.label_smoothing)
-            loss = nats / words
-            if train.attention_penalty:
-                coverage = attention_coverage(taught, batch.targets, batch.slot)
-                loss = loss + train.attention_penalty * coverage / captions
+            losses = self.objective(batch)
+            loss = losses.nats / words + train.attention_penalty * losses.coverage / captions
         # DistributedDataParallel averages over processes; words and captions are counted over all of them.
         self.scaler.scale(loss * group.size).backward()
         self.scaler.unscale_(self.optimiser)
@@ -183,11 +182,11 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
-        return float(nats.detach()), float(norm)
+        return float(losses.nats.detach()), float(norm)
 
     def _validate(self) -> dict[str, float]:
         """Loss and greedy CIDEr on the validation split, each image counted once by one process."""
-        self.model.eval()
+        self.teaching.eval()
         group, rank = self.group, self.group.rank
         own = np.arange(len(self.validation))[rank :: group.size]
         nats, captions = 0.0, list[tuple[str, ...]]()
@@ -198,8 +197,7 @@ class Trainer:
             order = [own[start : start + search.batch_images] for start in range(0, len(own), search.batch_images)]
             for batch in read_ahead(self.validation, order, GridReader(self.grids), group.device):
                 assert batch.grids is not None
-                taught = self.decoder(batch.grids, batch.inputs, batch.active)
-                nats += float(cross_entropy(taught, batch.targets))
+                nats += float(self.teaching(batch).nats)
                 found = describe(self.decoder, self.vocabulary, batch.grids, search)
                 captions += [hypotheses[0].words for hypotheses in found]
             words = self.validation.count(own)[0]

@@ -1,0 +1,303 @@
+"""One step of the recurrent decoder, and the backward pass through a whole caption.
+
+`step` is the only place where a cell and its attention are computed; searches call it word by word, `recur` calls it
+for teacher forcing. A context vector only ever enters the gates through a matrix, and that product is a weighted sum of
+per-region products: regions are projected onto the gates once per image, so that a step costs one matrix product with
+the hidden state, one attention and one weighted sum.
+
+The backward pass is written out (Werbos 1990): gradients of weights and of image-side tensors come from one matrix
+product over all steps instead of one each, and nothing of the size image x caption x region x attention is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.models import attention
+
+Cell = Literal["lstm", "gru"]
+GATES = {"lstm": 4, "gru": 3}
+
+
+class Weights(NamedTuple):
+    """What every step multiplies with.
+
+    Attributes:
+        matrix, bias: hidden state -> gates, attention query, openness of the context gate.
+        v: how attention units add up to a score; single precision at least.
+    """
+
+    matrix: Float[Tensor, "product hidden"]
+    bias: Float[Tensor, " product"]
+    v: Float[Tensor, " attention"]
+
+
+class Memory(NamedTuple):
+    """What a step needs to know of its images, computed once per image.
+
+    Attributes:
+        regions: the regions themselves, for the words' output layer.
+        keys: `attention.exponentials` of their keys.
+        gates: their projection onto the gates.
+    """
+
+    regions: Float[Tensor, "image region hidden"]
+    keys: Float[Tensor, "image region attention"]
+    gates: Float[Tensor, "image region gate"]
+    weights: Weights
+
+
+class State(NamedTuple):
+    """What a decoder remembers of a caption. A GRU has no cell; its `cell` is empty (size 0)."""
+
+    hidden: Float[Tensor, "image caption hidden"]
+    cell: Float[Tensor, "image caption cell"]
+
+
+class Step(NamedTuple):
+    """One step's outcome, and what its backward pass needs.
+
+    Attributes:
+        attention: sums to 1 over the regions.
+        openness: of the context gate, 0 to 1.
+        query: its exponential.
+        gates: after their non-linearities: LSTM input, forget, candidate, output; GRU reset, update, candidate.
+        recurrent_candidate: the GRU's candidate as the hidden state alone would have it, before the reset gate.
+    """
+
+    state: State
+    attention: Float[Tensor, "image caption region"]
+    openness: Float[Tensor, "image caption 1"]
+    query: Float[Tensor, "image caption attention"]
+    gates: Float[Tensor, "image caption gate"]
+    recurrent_candidate: Float[Tensor, "image caption hidden"] | None
+
+
+def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State) -> Step:
+    """One word on. Matrix products are done in the precision of the weights, the rest in single precision at least."""
+    weights, hidden = memory.weights, state.hidden.shape[-1]
+    gate_size = GATES[cell] * hidden
+    # Flat, because a product with a slice of captions would be done image by image, each with a copy of the matrix.
+    product = torch.addmm(weights.bias, state.hidden.reshape(-1, hidden), weights.matrix.T)
+    product = product.view(*state.hidden.shape[:2], -1)
+    wide = weights.v.dtype
+    query = attention.exponentials(product[..., gate_size:-1])
+    looked = attention.scores(memory.keys, query, weights.v).softmax(dim=-1)
+    openness = product[..., -1:].to(wide).sigmoid()
+    seen = torch.bmm((looked * openness).to(memory.gates.dtype), memory.gates)
+    recurrent = product[..., :gate_size].to(wide)
+    inputs = word_gates.to(wide) + seen
+    if cell == "lstm":
+        gates = inputs.add_(recurrent)
+        gates[..., : 2 * hidden].sigmoid_()
+        gates[..., 2 * hidden : 3 * hidden].tanh_()
+        gates[..., 3 * hidden :].sigmoid_()
+        enter, forget, candidate, leave = gates.chunk(4, dim=-1)
+        content = forget * state.cell + enter * candidate
+        following = State((leave * content.tanh()).to(state.hidden.dtype), content)
+        return Step(following, looked, openness, query, gates, None)
+    recurrent_candidate = recurrent[..., 2 * hidden :]
+    gates = inputs
+    gates[..., : 2 * hidden].add_(recurrent[..., : 2 * hidden]).sigmoid_()
+    reset, update, candidate = gates.chunk(3, dim=-1)
+    candidate.addcmul_(reset, recurrent_candidate).tanh_()
+    new = torch.lerp(candidate, state.hidden.to(wide), update)
+    return Step(State(new.to(state.hidden.dtype), state.cell), looked, openness, query, gates, recurrent_candidate)
+
+
+class Recurred(NamedTuple):
+    """All steps of a teacher-forced pass, packed as the inputs were.
+
+    Attributes:
+        weighed: attention times openness: how much of each region a context holds.
+    """
+
+    hidden: Float[Tensor, "image position hidden"]
+    attention: Float[Tensor, "image position region"]
+    weighed: Float[Tensor, "image position region"]
+
+
+def recur(
+    cell: Cell,
+    active: Sequence[int],
+    word_gates: Float[Tensor, "image position gate"],
+    region_gates: Float[Tensor, "image region gate"],
+    keys: Float[Tensor, "image region attention"],
+    weights: Weights,
+    hidden: Float[Tensor, "image hidden"],
+    content: Float[Tensor, "image cell"],
+    dtype: torch.dtype,
+) -> Recurred:
+    """Run packed captions through the cell from their images' first state; differentiable in every tensor.
+
+    Args:
+        active: captions per image in each step, never growing; `word_gates` holds the steps one behind the other.
+        keys: of the regions, not yet their exponentials.
+        dtype: of the matrix products.
+    """
+    outcome = _Recurrence.apply(cell, tuple(active), dtype, word_gates, region_gates, keys, *weights, hidden, content)
+    return Recurred(*outcome)
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        cell: Cell,
+        active: tuple[int, ...],
+        dtype: torch.dtype,
+        word_gates: Tensor,
+        region_gates: Tensor,
+        keys: Tensor,
+        matrix: Tensor,
+        bias: Tensor,
+        v: Tensor,
+        hidden: Tensor,
+        content: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(keys.device.type, enabled=False):
+            wide = torch.promote_types(dtype, torch.float32)
+            weights = Weights(matrix.to(dtype), bias.to(dtype), v.to(wide))
+            memory = Memory(keys, attention.exponentials(keys), region_gates.to(dtype), weights)
+            captions = active[0]
+            state = State(
+                hidden.to(dtype).unsqueeze(1).expand(-1, captions, -1),
+                content.to(wide).unsqueeze(1).expand(-1, captions, -1),
+            )
+            first = state
+            steps: list[Step] = []
+            for inputs in torch.split(word_gates, list(active), dim=1):
+                count = inputs.shape[1]
+                steps.append(step(cell, inputs, memory, State(state.hidden[:, :count], state.cell[:, :count])))
+                state = steps[-1].state
+            all_hidden = torch.cat([one.state.hidden for one in steps], dim=1)
+            looked = torch.cat([one.attention for one in steps], dim=1)
+            openness = torch.cat([one.openness for one in steps], dim=1)
+            weighed = looked * openness
+            candidates = [one.recurrent_candidate for one in steps if one.recurrent_candidate is not None]
+            ctx.cell, ctx.active, ctx.dtypes = (
+                cell,
+                active,
+                [x.dtype for x in (word_gates, region_gates, keys, matrix, bias, v, hidden, content)],
+            )
+            ctx.save_for_backward(
+                memory.keys,
+                memory.gates,
+                weights.matrix,
+                weights.v,
+                first.hidden,
+                first.cell,
+                all_hidden,
+                torch.cat([one.state.cell for one in steps], dim=1),
+                torch.cat([one.gates.to(dtype) for one in steps], dim=1),
+                torch.cat([one.query for one in steps], dim=1),
+                looked,
+                openness,
+                torch.cat(candidates, dim=1).to(dtype) if candidates else openness.new_empty(0),
+            )
+        return all_hidden, looked, weighed
+
+    @staticmethod
+    def backward(ctx: Any, d_hidden: Tensor, d_looked: Tensor, d_weighed: Tensor) -> tuple[Tensor | None, ...]:
+        (
+            keys,
+            region_gates,
+            matrix,
+            v,
+            hidden_0,
+            cell_0,
+            hidden,
+            content,
+            gates,
+            query,
+            looked,
+            openness,
+            candidate,
+        ) = ctx.saved_tensors
+        size = hidden.shape[-1]
+        dtype, wide = matrix.dtype, v.dtype
+        weighed = looked * openness
+        d_inputs = gates.new_empty(*hidden.shape[:2], gates.shape[-1])
+        d_product = gates.new_empty(*hidden.shape[:2], matrix.shape[0])
+        d_keys, d_v = torch.zeros_like(keys), torch.zeros_like(v)
+        back_hidden = hidden_0.new_zeros(hidden_0.shape[0], 0, size, dtype=wide)
+        back_cell = cell_0.new_zeros(cell_0.shape[0], 0, cell_0.shape[-1], dtype=wide)
+        ends = list(torch.tensor(ctx.active).cumsum(0).tolist())
+        for time in reversed(range(len(ctx.active))):
+            count = ctx.active[time]
+            here = slice(ends[time] - count, ends[time])
+            before = slice(here.start - ctx.active[time - 1], here.start - ctx.active[time - 1] + count)
+            former_hidden = hidden[:, before] if time else hidden_0
+            former_cell = content[:, before] if time else cell_0
+            d_h = d_hidden[:, here].to(wide)
+            d_h[:, : back_hidden.shape[1]] += back_hidden
+            acts = gates[:, here].to(wide)
+            if ctx.cell == "lstm":
+                enter, forget, proposal, leave = acts.chunk(4, dim=-1)
+                squashed = content[:, here].tanh()
+                d_c = d_h * leave * (1 - squashed * squashed)
+                d_c[:, : back_cell.shape[1]] += back_cell
+                d_in = torch.cat(
+                    [
+                        d_c * proposal * enter * (1 - enter),
+                        d_c * former_cell * forget * (1 - forget),
+                        d_c * enter * (1 - proposal * proposal),
+                        d_h * squashed * leave * (1 - leave),
+                    ],
+                    dim=-1,
+                )
+                d_recurrent = d_in
+                back_cell = d_c * forget
+                carried = None
+            else:
+                reset, update, proposal = acts.chunk(3, dim=-1)
+                d_proposal = d_h * (1 - update) * (1 - proposal * proposal)
+                d_update = d_h * (former_hidden.to(wide) - proposal) * update * (1 - update)
+                d_reset = d_proposal * candidate[:, here].to(wide) * reset * (1 - reset)
+                d_in = torch.cat([d_reset, d_update, d_proposal], dim=-1)
+                d_recurrent = torch.cat([d_reset, d_update, d_proposal * reset], dim=-1)
+                carried = d_h * update
+            d_in = d_in.to(dtype)
+            d_inputs[:, here] = d_in
+            d_w = torch.bmm(d_in, region_gates.transpose(1, 2)).to(wide) + d_weighed[:, here]
+            d_open = (d_w * looked[:, here]).sum(dim=-1, keepdim=True)
+            d_look = d_w * openness[:, here] + d_looked[:, here]
+            d_score = looked[:, here] * (d_look - (looked[:, here] * d_look).sum(dim=-1, keepdim=True))
+            d_query = attention.add_gradients(keys, query[:, here], v, d_score, d_keys, d_v)
+            opened = openness[:, here]
+            d_product[:, here] = torch.cat([d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1).to(
+                dtype
+            )
+            flat = d_product[:, here].reshape(-1, matrix.shape[0])
+            back_hidden = (flat @ matrix).view(*d_h.shape).to(wide)
+            if carried is not None:
+                back_hidden = back_hidden + carried
+        ahead = _before(ctx.active, ends, hidden_0, hidden)
+        flat = d_product.flatten(0, 1)
+        d_matrix = flat.T @ ahead.flatten(0, 1)
+        d_region_gates = torch.bmm(weighed.to(dtype).transpose(1, 2), d_inputs)
+        found = (
+            d_inputs,
+            d_region_gates,
+            d_keys * (4 * v),
+            d_matrix,
+            flat.sum(dim=0, dtype=wide),
+            d_v,
+            back_hidden.sum(dim=1),
+            back_cell.sum(dim=1) if ctx.cell == "lstm" else cell_0.new_zeros(cell_0.shape[0], 0),
+        )
+        return (None, None, None, *(x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
+
+
+def _before(active: Sequence[int], ends: Sequence[int], first: Tensor, values: Tensor) -> Tensor:
+    """The hidden state that each position was computed from."""
+    parts = [first] + [
+        values[:, end - count : end - count + following]
+        for count, end, following in zip(active[:-1], ends[:-1], active[1:], strict=True)
+    ]
+    return torch.cat(parts, dim=1)
