@@ -1,0 +1,50 @@
+# Two commands on a fresh machine with nothing but Python 3.11 or newer:
+#   make repro    set up, run the pipeline at params.yaml's settings, print the table
+#   make test     set up, then all checks and tests
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONPATH :=
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint format lock clean
+
+help:
+	@sed -n '/^[a-z]*:.*## /s/:.*## /\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(VENV)/.complete ## the virtual environment, from requirements.lock
+
+$(VENV)/.complete: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	@echo "Installing exact versions from requirements.lock: several GB, some minutes."
+	$(VENV)/bin/python -m pip install --quiet --progress-bar on --requirement requirements.lock
+	@touch $@
+
+repro: setup ## the main job: data, features, training, evaluation, figures; then the table
+	dvc repro --pull
+	@python -m src.summary
+
+test: setup lint ## ruff, mypy --strict and every test
+	python -m pytest -n 2 --dist loadfile tests
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: setup ## ruff's fixes and layout
+	ruff check --fix .
+	ruff format .
+
+lock: ## requirements.lock anew, from the bounds in pyproject.toml
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --upgrade pip
+	.venv-lock/bin/python -m pip install --quiet . --group test
+	.venv-lock/bin/python -m pip freeze --exclude captionlab | sed -E '/^(nvidia-[a-z-]*-cu[0-9]+|nvidia-(cublas|cuda|cudnn|cufft|cufile|curand|cusolver|cusparse|cusparselt|nccl|nvjitlink|nvshmem|nvtx)[a-z0-9-]*|cuda-[a-z-]+|triton)==/s/$$/ ; sys_platform == "linux"/' > requirements.lock
+	rm -rf .venv-lock
+
+clean: ## everything that can be made again (not mlruns/, not data/)
+	rm -rf $(VENV) outputs .pytest_cache .mypy_cache .ruff_cache

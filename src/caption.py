@@ -1,0 +1,133 @@
+"""Caption photographs from the command line.
+
+    python -m src.caption photo.jpg holiday/ --beam-size 5
+    python -m src.caption photo.jpg --alternatives 3 --attention looks/
+    python -m src.caption holiday/ --json > captions.jsonl
+
+Prints one line per image. Folders are searched for images. A file that cannot be captioned is named on stderr, the
+others are captioned all the same, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from src.config import Decode
+from src.data.images import ImageError, decode
+from src.decoding.describe import Caption, describe
+from src.errors import UserError, reported
+from src.models.captioner import Captioner
+from src.processes import processes
+
+BATCH = 16
+MOST_BEAMS = 64
+SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
+
+
+def files(arguments: Sequence[Path]) -> list[Path]:
+    """The images that the arguments name: a file itself, whatever it is called; of a folder all that look like images.
+
+    Raises:
+        UserError: a folder holds no image.
+    """
+    found: list[Path] = []
+    for argument in arguments:
+        if not argument.is_dir():
+            found.append(argument)
+            continue
+        inside = sorted(path for path in argument.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not inside:
+            raise UserError(f"{argument} holds no image ({', '.join(sorted(SUFFIXES))})")
+        found += inside
+    return found
+
+
+def caption(captioner: Captioner, images: Sequence[Image.Image], settings: Decode) -> list[list[Caption]]:
+    """The captions of RGB pictures, best first."""
+    with torch.inference_mode():
+        return describe(captioner.decoder, captioner.vocabulary, captioner.grids(images), settings)
+
+
+@reported()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    paths = files(options.images)
+    with processes() as group:
+        captioner = Captioner.load(options.model).to(group.device)
+    changes = {} if options.beam_size is None else {"beam_size": options.beam_size}
+    settings = Decode.model_validate({**captioner.decode.model_dump(), **changes})
+    failed = 0
+    progress = track(paths, "caption", console=Console(stderr=True), disable=len(paths) <= BATCH, transient=True)
+    for batch in _batches(progress):
+        images: dict[Path, Image.Image] = {}
+        for path in batch:
+            try:
+                images[path] = decode(path)
+            except ImageError as error:
+                failed += 1
+                print(f"error: {error}", file=sys.stderr)
+        if not images:
+            continue
+        for path, found in zip(images, caption(captioner, list(images.values()), settings), strict=True):
+            _show(path, found[: options.alternatives], as_json=options.json, alone=len(paths) == 1)
+            if options.attention:
+                _draw(path, images[path], found[0], captioner, options.attention)
+    if failed:
+        sys.exit(1)
+
+
+def _show(path: Path, found: Sequence[Caption], *, as_json: bool, alone: bool) -> None:
+    if as_json:
+        captions = [{"caption": one.text, "log_probability": round(one.log_probability, 4)} for one in found]
+        print(json.dumps({"image": str(path), "captions": captions}, ensure_ascii=False), flush=True)
+        return
+    for one in found:
+        print(one.sentence if alone else f"{path}: {one.sentence}", flush=True)
+
+
+def _draw(path: Path, image: Image.Image, found: Caption, captioner: Captioner, folder: Path) -> None:
+    from src.visualize.attention import attention_figure
+    from src.visualize.style import save
+
+    shape = captioner.provenance
+    figure = attention_figure(image, found.words, found.attention.numpy(), shape.rows, shape.columns, found.sentence)
+    target = folder / f"{path.stem}.png"
+    save(figure, target)
+    print(f"  {target}", file=sys.stderr)
+
+
+def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    iterator = iter(paths)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m src.caption", description="Caption photographs.")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument("--model", type=Path, default=Path("outputs/model"), help="folder of a captioner bundle")
+    parser.add_argument("--beam-size", type=_count, metavar="N", help="hypotheses kept by the search; 1 is greedy")
+    parser.add_argument("--alternatives", type=_count, default=1, metavar="N", help="captions shown per image")
+    parser.add_argument("--attention", type=Path, metavar="DIR", help="draw where each word looked, one PNG per image")
+    parser.add_argument("--json", action="store_true", help="one JSON object per image")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_BEAMS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_BEAMS}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()
