@@ -24,7 +24,8 @@ $(VENV)/.complete: requirements.lock
 	@touch $@
 
 repro: setup ## the main job: data, features, training, evaluation, figures; then the table
-	dvc repro --pull
+	@test -e data/sample/sample.zip || dvc pull data.dvc
+	dvc repro
 	@python -m src.summary
 
 test: setup lint ## ruff, mypy --strict and every test
