@@ -87,7 +87,10 @@ class Train(Section):
     batch_images: Positive = 64
     """Images per optimiser step over all processes; each brings all its captions."""
     precision: Precision = "bf16"
-    processes: Positive = 1
+    processes: Annotated[int, Field(ge=0)] = 1
+    """Processes on this machine; 0 is one per GPU."""
+    restarts: Annotated[int, Field(ge=0)] = 3
+    """How often a stage that was killed is started again."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05

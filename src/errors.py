@@ -17,7 +17,7 @@ class MissingFile(UserError, FileNotFoundError):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Run a command's body: a UserError becomes `error: ...` on stderr and exit status 1.
+    """Run a command's body: a UserError becomes `error: ...` on stderr and exit status 2.
 
     Anything else is a fault of the program and keeps its traceback. Also usable as a decorator: `@reported()`.
     """
@@ -25,4 +25,4 @@ def reported() -> Iterator[None]:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +16,8 @@ import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
+
+_PR_SET_PDEATHSIG = 1
 
 TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others before it gives up: longer than any step, shorter than anybody's patience."""
@@ -68,6 +73,8 @@ class Group:
 @contextmanager
 def processes() -> Iterator[Group]:
     """Join the processes torchrun started (nccl with GPUs, gloo without); alone when nothing started us."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        leave_with_parent()
     device = _device()
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -82,6 +89,13 @@ def processes() -> Iterator[Group]:
         yield Group(dist.get_rank(), size, device)
     finally:
         dist.destroy_process_group()
+
+
+def leave_with_parent() -> None:
+    """Ask the system for SIGTERM when the process that started this one ends, however it ends (Linux; elsewhere
+    nothing happens). Without it a killed launcher leaves its processes running."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _device() -> torch.device:

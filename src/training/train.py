@@ -54,8 +54,16 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
     manifest = Manifest.load(places.dataset)
     vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
-    identity = fingerprint(settings.seed, settings.prepare, settings.model, settings.train, settings.decode.max_words,
-                           manifest.digest, vocabulary.words, embeddings.digest)  # fmt: skip
+    identity = fingerprint(
+        settings.seed,
+        settings.prepare.max_words,
+        settings.decode.max_words,
+        settings.model,
+        settings.train.model_dump(exclude={"restarts"}),
+        manifest.digest,
+        vocabulary.words,
+        embeddings.digest,
+    )
     torch.manual_seed(settings.seed)
     trainer = Trainer(
         settings, manifest, vocabulary, embeddings.grids, _decoder(settings, vocabulary, embeddings), group

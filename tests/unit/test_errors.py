@@ -6,7 +6,7 @@ from src.errors import MissingFile, UserError, reported
 def test_what_a_person_can_mend_is_one_line_and_a_failure(capsys):
     with pytest.raises(SystemExit) as ended, reported():
         raise UserError("data/x.zip is missing")
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     assert capsys.readouterr().err == "error: data/x.zip is missing\n"
 
 

@@ -168,7 +168,7 @@ def test_the_stage_leaves_its_files_and_prints_a_table(flickr8k):
 def test_what_a_person_can_mend_is_said_in_one_line(tmp_path, parameters, complaint):
     (tmp_path / "params.yaml").write_text(parameters)
     done = stage(tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert complaint in done.stderr
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1

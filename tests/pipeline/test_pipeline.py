@@ -1,0 +1,147 @@
+"""The whole pipeline, as a person runs it, in a repository of its own with a small sample and a small model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "embed": {"encoder": "mobilenet_v3_small", "weights": "random", "image_size": 64},
+    "model": {"rnn": "lstm", "hidden_size": 32, "embedding_size": 16, "attention_size": 16},
+    "train": {"epochs": 2, "batch_images": 16},
+    "decode": {"beam_size": 2},
+}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
+]
+
+
+class Repository:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str) -> str:
+        """What a command printed; fails the test when the command does."""
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        environment.pop("DVC_ROOT", None)
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
+        return done.stdout
+
+    def json(self, path: str) -> dict:
+        return json.loads((self.folder / path).read_text(encoding="utf-8"))
+
+    def mlflow_runs(self) -> list:
+        client = MlflowClient(f"sqlite:///{self.folder}/mlruns/mlflow.db")
+        return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A committed copy of this working tree, with sixty scenes and small parameters, and one `dvc repro` behind it."""
+    folder = tmp_path_factory.mktemp("captionlab")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if name.startswith(("tests/", "dvc-remote/", "reports/", "data.dvc", "dvc.lock")) or not (ROOT / name).exists():
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    parameters = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    for section, values in SMALL.items():
+        parameters[section] |= values
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    made = Repository(folder)
+    made.run(sys.executable, "-m", "src.data.sample", "--count", "60")
+    made.run("git", "init", "--quiet")
+    made.run("git", "config", "user.email", "tests@captionlab.example")
+    made.run("git", "config", "user.name", "tests")
+    made.run("dvc", "add", "--quiet", "data")
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message", "a small laboratory")
+    made.run("dvc", "repro")
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message", "the first model")
+    return made
+
+
+def test_every_test_image_has_a_caption_and_figures(repository: Repository) -> None:
+    figures = repository.json("reports/evaluation.json")["LSTM"]
+    details = repository.json("outputs/evaluation/eval-metrics.json")["models"]["LSTM"]
+    splits = repository.json("reports/dataset.json")["splits"]
+
+    assert {"BLEU-1", "BLEU-4", "CIDEr", "METEOR", "ROUGE", "semantic_similarity"} <= figures.keys()
+    assert details["overall_metrics"]["CIDEr"] == figures["CIDEr"]
+    assert len(details["test_images"]) == splits["test"]["images"]
+    assert all(image["actual_captions"] and image["image_embedding"] for image in details["test_images"])
+
+
+def test_the_training_run_carries_the_test_figures_and_the_model(repository: Repository) -> None:
+    client = MlflowClient(f"sqlite:///{repository.folder}/mlruns/mlflow.db")
+    run = client.get_run(repository.json("reports/train.json")["run_id"])
+
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test_CIDEr"] == repository.json("reports/evaluation.json")["LSTM"]["CIDEr"]
+    assert run.data.params["model.rnn"] == "lstm"
+    assert len(client.get_metric_history(run.info.run_id, "val_CIDEr")) == 2
+    assert {"model", "evaluation", "figures"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def test_a_second_repro_runs_nothing(repository: Repository) -> None:
+    printed = repository.run("dvc", "repro")
+
+    assert "Running stage" not in printed
+    assert "Data and pipelines are up to date" in printed
+
+
+def test_a_finished_run_leaves_no_state_behind(repository: Repository) -> None:
+    resume = repository.folder / "mlruns" / "resume"
+
+    assert not [path for path in resume.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+
+
+def test_the_other_cell_uses_the_same_features_in_the_same_store_from_a_folder_of_its_own(
+    repository: Repository,
+) -> None:
+    before = len(repository.mlflow_runs())
+
+    printed = repository.run("dvc", "exp", "run", "--temp", "-S", "model.rnn=gru")
+
+    assert "Running stage 'train'" in printed
+    assert "Running stage 'embed'" not in printed
+    runs = repository.mlflow_runs()
+    assert len(runs) == before + 1
+    assert {run.data.params["model.rnn"] for run in runs} == {"lstm", "gru"}
+    shown = repository.run("dvc", "exp", "show", "--csv")
+    assert "gru" in shown
+
+
+def test_a_photograph_is_captioned_with_the_trained_model(repository: Repository) -> None:
+    picture = next((repository.folder / "outputs" / "figures").rglob("*.png"))
+
+    printed = repository.run(sys.executable, "-m", "src.caption", str(picture))
+
+    assert printed.strip()
+
+
+def test_search_settings_alone_do_not_train_again(repository: Repository) -> None:
+    printed = repository.run("dvc", "repro", "--dry", "evaluate")
+    assert "up to date" in printed or "didn't change" in printed
+
+    printed = repository.run("dvc", "exp", "run", "--temp", "-S", "decode.beam_size=1")
+
+    assert "Running stage 'evaluate'" in printed
+    assert "Running stage 'train'" not in printed
