@@ -77,7 +77,7 @@ def _chunks(
     """1 / (1 + exp(2 (key + query))) for a few images at a time; the buffer is used again for the next ones."""
     images, captions, attention = queries.shape
     regions = keys.shape[1]
-    at_once = images if keys.is_cuda else max(1, IN_CACHE // (captions * regions * attention))
+    at_once = max(1, images if keys.is_cuda else IN_CACHE // (captions * regions * attention))
     buffer = keys.new_empty(min(at_once, images), captions, regions, attention)
     for start in range(0, images, at_once):
         chunk = slice(start, min(start + at_once, images))

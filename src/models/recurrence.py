@@ -84,7 +84,7 @@ def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Me
     gate_size = GATES[cell] * hidden
     # Flat, because a product with a slice of captions would be done image by image, each with a copy of the matrix.
     product = torch.addmm(weights.bias, state.hidden.reshape(-1, hidden), weights.matrix.T)
-    product = product.view(*state.hidden.shape[:2], -1)
+    product = product.view(*state.hidden.shape[:2], product.shape[-1])
     wide = weights.v.dtype
     query = attention.exponentials(product[..., gate_size:-1])
     looked = attention.scores(memory.keys, query, weights.v).softmax(dim=-1)
@@ -234,7 +234,7 @@ class _Recurrence(torch.autograd.Function):
             before = slice(here.start - ctx.active[time - 1], here.start - ctx.active[time - 1] + count)
             former_hidden = hidden[:, before] if time else hidden_0
             former_cell = content[:, before] if time else cell_0
-            d_h = d_hidden[:, here].to(wide)
+            d_h = d_hidden[:, here].to(wide, copy=True)  # the incoming gradient belongs to autograd
             d_h[:, : back_hidden.shape[1]] += back_hidden
             acts = gates[:, here].to(wide)
             if ctx.cell == "lstm":

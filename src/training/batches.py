@@ -99,13 +99,16 @@ class CaptionedImages:
         return [batches[index] for index in random.permutation(len(batches))]
 
     def pack(self, chosen: Int[np.ndarray, " image"]) -> Batch:
-        """The captions of the chosen images, packed by steps."""
+        """The captions of the chosen images, packed by steps.
+
+        Of no image at all it is a batch of one empty step, whose loss and gradient are zero: what a process is left
+        with when the last batch of an epoch has fewer images than there are processes.
+        """
         captions = [self.captions[index] for index in chosen]
-        slots = max(map(len, captions))
-        # Longest caption of each slot, its end included: how many steps the slot takes part in.
-        steps = [max(len(own[slot]) + 1 for own in captions if slot < len(own)) for slot in range(slots)]
-        for slot in range(slots - 1, 0, -1):
-            steps[slot - 1] = max(steps[slot - 1], steps[slot])
+        slots = max(map(len, captions), default=1)
+        # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
+        # slot to slot, because no image's captions do.
+        steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
         sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
         for image, own in enumerate(captions):
             for slot, words in enumerate(own):
