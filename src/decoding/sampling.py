@@ -20,6 +20,7 @@ class Samples(NamedTuple):
     log_probabilities: Float[Tensor, "image sample word"]
 
 
+@torch.no_grad()
 def sample(
     decoder: Decoder,
     grids: Float[Tensor, "image region feature"],
@@ -28,8 +29,8 @@ def sample(
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Samples:
-    """Draw `samples` captions per image, word by word; the end is one of the words. Gradients flow through the
-    log-probabilities unless the caller switched them off.
+    """Draw `samples` captions per image, word by word; the end is one of the words. Without gradients: those of drawn
+    captions are had by teaching them (`Decoder.forward`).
 
     Args:
         temperature: divides the logits: below 1 bolder choices, above 1 more varied ones.
@@ -42,7 +43,7 @@ def sample(
     for _ in range(max_words):
         scores, state, _ = decoder.next(word, memory, state)
         scores = (forbid(scores) / temperature).log_softmax(dim=-1)
-        drawn = torch.multinomial(scores.detach().exp().flatten(0, 1), 1, generator=generator).view_as(word)
+        drawn = torch.multinomial(scores.exp().flatten(0, 1), 1, generator=generator).view_as(word)
         chosen = scores.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
         ids.append(drawn.masked_fill(~running, PAD))
         log_probabilities.append(chosen.masked_fill(~running, 0.0))

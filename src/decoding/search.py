@@ -1,8 +1,7 @@
-"""Greedy and beam search over any step-wise decoder, batched over images."""
+"""Greedy and beam search, batched over images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,12 +10,7 @@ from torch import Tensor
 
 from src.data.vocabulary import END, PAD, START, UNK
 from src.models.decoder import Decoder
-from src.models.recurrence import Memory, State
-
-Advance = Callable[
-    [Int[Tensor, "image caption"], Memory, State],
-    tuple[Float[Tensor, "image caption vocab"], State, Float[Tensor, "image caption region"]],
-]
+from src.models.recurrence import State
 
 
 @dataclass(frozen=True)
@@ -25,8 +19,9 @@ class Hypothesis:
 
     Attributes:
         ids: word ids without start and end.
-        log_probability: natural logarithm of the probability of the words and, where the search did not cut it, the
-        end. score: what the search ranks by: the log-probability, divided by length to the power of the length penalty.
+        log_probability: natural logarithm of the probability of the words and, where the search did not cut it off, of
+            the end.
+        score: what the search ranks by: the log-probability, divided by length to the power of the length penalty.
         attention: row i says where word i looked; each row sums to 1.
     """
 
