@@ -128,6 +128,7 @@ class Captioner:
             decoder = Decoder(config)
             decoder.load_state_dict(load_file(folder / DECODER_FILE))
             weights = load_file(folder / ENCODER_FILE) if with_encoder else None
+            origin, written = dict(stored["origin"]), stored["digest"]
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise UserError(f"{folder} is not a whole captioner ({error}): train again or fetch it anew") from error
         captioner = cls(
@@ -135,9 +136,9 @@ class Captioner:
             vocabulary=Vocabulary.load(folder / VOCABULARY_FILE),
             provenance=provenance,
             decode=decode,
-            origin=stored["origin"],
+            origin=origin,
             encoder=rebuild(provenance, weights, folder / ENCODER_FILE) if weights is not None else None,
         )
-        if captioner.digest() != stored["digest"]:
+        if captioner.digest() != written:
             raise UserError(f"{folder} was changed after it was written: its digest differs; fetch or train it anew")
         return captioner

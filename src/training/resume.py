@@ -54,6 +54,8 @@ class ResumeFolder:
                 f"an identical run is at work (its states are in {self.folder}): wait for it, or change a parameter"
             ) from None
         self.warnings: list[str] = []
+        for unfinished in self.folder.glob(".*.partial"):  # of a process that was killed while it saved
+            unfinished.unlink()
 
     def save(self, step: int, state: SavedState) -> None:
         facts = json.dumps(state.facts)
@@ -69,7 +71,7 @@ class ResumeFolder:
         for path in reversed(self._paths()):
             try:
                 return _read(path)
-            except (SafetensorError, ValueError, KeyError, OSError) as error:
+            except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
                 self.warnings.append(f"{path} is damaged ({error}) and was left out: the state before it is used")
                 path.unlink()
         return None
