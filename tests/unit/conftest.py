@@ -1,0 +1,27 @@
+"""What tests of several rooms need: two processes, and one thread each, because tiny tensors gain nothing by more."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+import two_processes
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[two_processes.Ranks]:
+    """`ranks(function, ...)` calls `function(group, ...)` on two processes and returns both answers."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+
+        def run(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+            return two_processes.run(pool, function, arguments)
+
+        yield run
