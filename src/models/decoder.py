@@ -170,7 +170,7 @@ class Decoder(nn.Module):
         context = torch.bmm(weighed.to(regions.dtype), regions)
         known = torch.cat([hidden, context, embedded], dim=-1)
         if said is not None:
-            known = known.flatten(0, 1)[said]
+            known = known.flatten(0, 1).index_select(0, said)
         features: Tensor = self.dropout(self.output(known).tanh())
         return features
 

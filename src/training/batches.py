@@ -19,7 +19,7 @@ from torch import Tensor
 from src.data.manifest import ImageRecord
 from src.data.vocabulary import END, PAD, START, Vocabulary
 
-POOL = 20
+POOL = 48
 """Batches' worth of shuffled images among which similar lengths are brought together: enough to pack well, few enough
 to keep the order random."""
 
@@ -73,7 +73,9 @@ class CaptionedImages:
             sorted((vocabulary.encode(words[:max_words]) for words in image.words if words), key=len, reverse=True)
             for image in images
         ]
-        self._longest = np.array([[len(captions[0]), sum(map(len, captions))] for captions in self.captions])
+        self._lengths = np.zeros((len(images), max((len(captions) for captions in self.captions), default=0)), int)
+        for image, captions in enumerate(self.captions):
+            self._lengths[image, : len(captions)] = [len(words) for words in captions]
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -94,9 +96,19 @@ class CaptionedImages:
         batches: list[np.ndarray] = []
         for start in range(0, len(shuffled), POOL * batch_images):
             pool = shuffled[start : start + POOL * batch_images]
-            pool = pool[np.lexsort(self._longest[pool].T[::-1])]
-            batches += [pool[begin : begin + batch_images] for begin in range(0, len(pool), batch_images)]
+            batches += self._alike(pool, batch_images)
         return [batches[index] for index in random.permutation(len(batches))]
+
+    def _alike(self, pool: Int[np.ndarray, " image"], batch_images: int) -> list[Int[np.ndarray, " image"]]:
+        """Part the pool into batches of images whose captions have similar lengths, slot by slot: halve it where the
+        lengths differ most, and again. Equal lengths stay in the pool's order."""
+        if len(pool) <= batch_images:
+            return [pool]
+        lengths = self._lengths[pool]
+        widest = int(lengths.std(axis=0).argmax())
+        ordered = pool[lengths[:, widest].argsort(kind="stable")]
+        half = max(1, len(pool) // batch_images // 2) * batch_images
+        return self._alike(ordered[:half], batch_images) + self._alike(ordered[half:], batch_images)
 
     def pack(self, chosen: Int[np.ndarray, " image"]) -> Batch:
         """The captions of the chosen images, packed by steps.
