@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -109,8 +110,8 @@ class Encoder(nn.Module):
             weights=digest(self.used_state()),
             layer=self.layer,
             image_size=self.image_size,
-            mean=_triple(self.mean),
-            std=_triple(self.std),
+            mean=rounded(self.mean.flatten().tolist()),
+            std=rounded(self.std.flatten().tolist()),
             resize="squash",
             precision=self.precision,
             rows=self.rows,
@@ -123,7 +124,7 @@ class Encoder(nn.Module):
         return {
             key: value.contiguous()
             for key, value in self.network.state_dict().items()
-            if key.rsplit(".", 1)[0] in self.used and not key.endswith("num_batches_tracked")
+            if key.rpartition(".")[0] in self.used and not key.endswith("num_batches_tracked")
         }
 
     def load_used_state(self, state: dict[str, Tensor], source: Path | str) -> None:
@@ -154,7 +155,9 @@ class Encoder(nn.Module):
         def watch(name: str) -> Any:
             def hook(module: nn.Module, inputs: Any, output: Any) -> None:
                 order.append(name)
-                if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+                # A residual block's ReLU is called again with another shape: the tap takes the first call.
+                first = order.count(name) == 1
+                if first and isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
                     grids[name] = tuple(output.shape[1:])
 
             return hook
@@ -169,9 +172,12 @@ class Encoder(nn.Module):
             for handle in handles:
                 handle.remove()
         if layer == "default":
-            if not grids:
-                raise UserError(f"{self.name} has no layer with rows and columns: choose another embed.encoder")
-            layer = max(grids, key=lambda name: len(order) - 1 - order[::-1].index(name))
+            # SqueezeNet classifies with a convolution: what it says of each region is a label, no feature.
+            features = [name for name in grids if not name.startswith("classifier")]
+            layer = max(features, key=order.index, default="")
+            # A vision transformer has rows and columns in its first layer alone, before it has looked at anything.
+            if not layer or order.index(layer) < len(order) // 2:
+                raise UserError(f"{self.name} keeps no rows and columns to its end: choose another embed.encoder")
         if layer not in grids:
             raise UserError(
                 f"embed.layer is {layer!r}, which is no grid of {self.name}: one of {', '.join(_outer(grids))}"
@@ -247,6 +253,7 @@ def _outer(names: dict[str, Any]) -> list[str]:
     return [name for name in names if name.count(".") <= 1]
 
 
-def _triple(values: Tensor) -> tuple[float, float, float]:
-    red, green, blue = (round(float(value), 6) for value in values.flatten())
+def rounded(channels: Iterable[float]) -> tuple[float, float, float]:
+    """Red, green and blue as they are written down: fp32 has no more digits that are sure."""
+    red, green, blue = (round(value, 6) for value in channels)
     return red, green, blue

@@ -29,6 +29,10 @@ NORMALISATIONS = {
     "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
 }
 
+PORTED = ("inception_v3", "googlenet")
+"""Networks whose weights come from TensorFlow and want pixels in [-1, 1]: torchvision declares ImageNet's normalisation
+for them and undoes it inside the network (`transform_input`). Here 'half' states that scaling once."""
+
 
 @dataclass(frozen=True)
 class Network:
@@ -55,14 +59,10 @@ def build(name: str) -> Network:
         raise UserError(
             f"embed.encoder is {name!r}: use efficientnet_lite0, efficientnet_lite2 or one of torchvision's ({known})"
         )
-    if name == "inception_v3":
-        # transform_input would undo the ImageNet normalisation; 'half' states the same scaling once.
-        options: dict[str, Any] = {"init_weights": False, "transform_input": False}
-        module = torchvision.models.get_model(name, weights=None, **options)
-        return Network(module, 299, "half")
-    options = {"init_weights": False} if name == "googlenet" else {}
+    options: dict[str, Any] = {"init_weights": False} if name in PORTED else {}
     module = torchvision.models.get_model(name, weights=None, **options)
-    return Network(module, _published_size(name), "imagenet", rectified=name.startswith("densenet"))
+    size, normalisation = _published_input(name)
+    return Network(module, size, normalisation, rectified=name.startswith("densenet"))
 
 
 def weights_file(name: str) -> Path:
@@ -160,12 +160,11 @@ class LiteNetwork(nn.Module):
         return renamed
 
 
-def _published_size(name: str) -> int:
-    """Pixels per side the published weights were evaluated at, 224 for architectures that do not say."""
-    weights = torchvision.models.get_model_weights(name)
-    default = getattr(weights, "DEFAULT", None)
-    crop = getattr(default.transforms(), "crop_size", [224]) if default is not None else [224]
-    return int(crop[0])
+def _published_input(name: str) -> tuple[int, str]:
+    """Pixels per side and scaling that the published weights were evaluated with."""
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    half = name in PORTED or tuple(preset.mean) == NORMALISATIONS["half"][0]
+    return int(preset.crop_size[0]), "half" if half else "imagenet"
 
 
 def _hash_prefix(filename: str) -> str | None:
