@@ -13,20 +13,24 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from jaxtyping import Float16, UInt8
+from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from src.config import Embed, fingerprint
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
-from src.encoders.encoder import Encoder, Provenance
+from src.encoders.encoder import Encoder, Provenance, rounded
+from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import write_json
 from src.processes import Group
@@ -61,13 +65,17 @@ class Embeddings:
         """Open the cache in `folder` for the images of `manifest`.
 
         Raises:
-            UserError: the cache is absent or incomplete, or was made of other images or with other settings.
+            UserError: the cache is absent, incomplete or damaged, or was made of other images or with other settings.
         """
         path = folder / PROVENANCE_FILE
         if not path.exists():
             raise UserError(f"{path} is missing: run `dvc repro embed`")
-        provenance = Provenance.from_json(json.loads(path.read_text(encoding="utf-8")))
-        images = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        try:
+            provenance = Provenance.from_json(json.loads(path.read_text(encoding="utf-8")))
+            images = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+            grids = np.load(folder / GRIDS_FILE, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{folder} is damaged ({error}): delete it and run `dvc repro embed`") from error
         if images != [image.name for image in manifest.images]:
             raise UserError(
                 f"{folder} holds the grids of {len(images)} images that are not the {len(manifest)} of the manifest: "
@@ -75,7 +83,6 @@ class Embeddings:
             )
         if settings is not None:
             _check(folder, provenance, settings)
-        grids = np.load(folder / GRIDS_FILE, mmap_mode="r", allow_pickle=False)
         expected = (len(images), provenance.regions, provenance.features)
         if grids.shape != expected or grids.dtype != np.float16:
             raise UserError(f"{folder / GRIDS_FILE} is {grids.dtype} {grids.shape}, not float16 {expected}: delete it")
@@ -100,31 +107,31 @@ def fill(
 
     Returns:
         What happened: images, images already there, seconds, images per second.
+
+    Raises:
+        UserError: an identical extraction is at work; an image cannot be read; a grid does not fit into fp16.
     """
     provenance = encoder.provenance
     names = [image.name for image in manifest.images]
     locations = [[image.location.path, image.location.offset, image.location.size] for image in manifest.images]
     folder = scratch / f"embed-{fingerprint(provenance.to_json(), names, locations)}"
-    shape = (len(names), provenance.regions, provenance.features)
-    if group.is_main:
-        folder.mkdir(parents=True, exist_ok=True)
-        _open_array(folder / GRIDS_FILE, shape, np.float16)
-        _open_array(folder / DONE_FILE, (len(names),), np.bool_)
-    group.barrier()
-    grids = np.load(folder / GRIDS_FILE, mmap_mode="r+", allow_pickle=False)
-    done = np.load(folder / DONE_FILE, mmap_mode="r+", allow_pickle=False)
-    missing = np.flatnonzero(~done)
-    already = len(names) - len(missing)
-    group.barrier()  # every process has read the flags before any of them changes one
-    started = time.perf_counter()
-    _extract(
-        encoder.to(group.device), manifest, data_root, grids, done, missing[group.rank :: group.size], settings, group
-    )
-    group.barrier()
-    seconds = time.perf_counter() - started
-    if group.is_main:
-        del grids, done
-        _publish(folder, out, encoder, provenance, names)
+    with _alone(folder) if group.is_main else nullcontext():
+        if group.is_main:
+            _open_arrays(folder, (len(names), provenance.regions, provenance.features))
+        group.barrier()
+        grids = np.load(folder / GRIDS_FILE, mmap_mode="r+", allow_pickle=False)
+        done = np.load(folder / DONE_FILE, mmap_mode="r+", allow_pickle=False)
+        missing = np.flatnonzero(~done)
+        already = len(names) - len(missing)
+        own = missing[group.rank :: group.size]
+        group.barrier()  # every process has read the flags before any of them changes one
+        started = time.perf_counter()
+        _extract(encoder.to(group.device), manifest, data_root, grids, done, own, settings, group)
+        group.barrier()
+        seconds = time.perf_counter() - started
+        if group.is_main:
+            del grids, done
+            _publish(folder, out, encoder, provenance, names)
     group.barrier()
     return {
         "images": len(names),
@@ -198,23 +205,47 @@ def decoded(
 
 
 def _publish(folder: Path, out: Path, encoder: Encoder, provenance: Provenance, names: list[str]) -> None:
-    """Make `out` a complete cache: the description is written last, and without it nothing opens the folder."""
-    from safetensors.torch import save_file
-
+    """Make `out` a complete cache: the description arrives last, and without it nothing opens the folder."""
+    save_file({key: value.cpu() for key, value in encoder.used_state().items()}, folder / WEIGHTS_FILE)
+    write_json(folder / INDEX_FILE, names)
+    write_json(folder / PROVENANCE_FILE, provenance.to_json())
     if out.exists():
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    shutil.move(folder / GRIDS_FILE, out / GRIDS_FILE)
-    save_file({key: value.cpu() for key, value in encoder.used_state().items()}, out / WEIGHTS_FILE)
-    write_json(out / INDEX_FILE, names)
-    write_json(out / PROVENANCE_FILE, provenance.to_json())
+    # Killed before the grids are moved, all the work is still there; hence they go as late as they can.
+    for name in (WEIGHTS_FILE, INDEX_FILE, GRIDS_FILE, PROVENANCE_FILE):
+        shutil.move(folder / name, out / name)
     shutil.rmtree(folder)
 
 
-def _open_array(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
-    """Create the array whole (sparse on disk) under its name, or keep the one an earlier attempt left."""
-    if path.exists():
-        return
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the unfinished array against an identical extraction; a crash lets go of it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"an identical extraction is at work in {folder}: wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _open_arrays(folder: Path, shape: tuple[int, int, int]) -> None:
+    """Create grids and flags, or keep those an earlier attempt left."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / GRIDS_FILE).exists():
+        # A former attempt was killed after it had moved its grids away: its flags vouch for nothing.
+        (folder / DONE_FILE).unlink(missing_ok=True)
+        _create_array(folder / GRIDS_FILE, shape, np.float16)
+    if not (folder / DONE_FILE).exists():
+        _create_array(folder / DONE_FILE, shape[:1], np.bool_)
+
+
+def _create_array(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
+    """An array of zeros that has its name only when it is whole (sparse on disk)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
     temporary.replace(path)
@@ -227,6 +258,9 @@ def _check(folder: Path, provenance: Provenance, settings: Embed) -> None:
         asked["layer"] = settings.layer
     if settings.image_size is not None:
         asked["image_size"] = settings.image_size
+    if settings.normalisation != "default":
+        mean, std = NORMALISATIONS[settings.normalisation]
+        asked |= {"mean": rounded(mean), "std": rounded(std)}
     made = provenance.to_json()
     wrong = [
         f"{key} is {made[key]!r}, params.yaml says {value!r}" for key, value in asked.items() if made[key] != value
