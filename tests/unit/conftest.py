@@ -12,13 +12,14 @@ import pytest
 import two_processes
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Imported once, in the process that all others are forked from.
+multiprocessing.set_forkserver_preload(["torch", "src.encoders.cache", "src.training.train"])
 
 
 @pytest.fixture(scope="session")
 def ranks() -> Iterator[two_processes.Ranks]:
     """`ranks(function, ...)` calls `function(group, ...)` on two processes and returns both answers."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
     with ProcessPoolExecutor(2, mp_context=context) as pool:
 
         def run(function: Callable[..., Any], *arguments: Any) -> list[Any]:
