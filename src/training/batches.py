@@ -47,6 +47,9 @@ class Batch:
     captions: int
     grids: Float[Tensor, "image region feature"] | None = None
 
+    def with_grids(self, grids: Float[Tensor, "image region feature"]) -> Batch:
+        return replace(self, grids=grids)
+
     def to(self, device: torch.device) -> Batch:
         return Batch(
             self.rows,
@@ -162,7 +165,7 @@ def read_ahead(
         features = grids(batch.rows)
         if device.type == "cuda":
             features = features.pin_memory()
-        return replace(batch, grids=features)
+        return batch.with_grids(features)
 
     with ThreadPoolExecutor(1, thread_name_prefix="batch") as reader:
         following = reader.submit(load, order[0]) if order else None

@@ -137,7 +137,7 @@ class Trainer:
         with bar:
             for chosen, batch in zip(order[begin:], monitor.timed(batches), strict=True):
                 words, captions = self.images.count(chosen)
-                own_loss, norm = self._step(batch, words, captions)
+                own_loss, norm = self.step(batch, words, captions)
                 # One exchange tells every process the whole loss and whether any of them was asked to stop.
                 loss, stopping = group.sum(own_loss, bool(stop))
                 if not np.isfinite(loss):
@@ -162,7 +162,7 @@ class Trainer:
             "learning_rate": self.optimiser.param_groups[0]["lr"],
         }
 
-    def _step(self, batch: Batch, words: int, captions: int) -> tuple[float, float]:
+    def step(self, batch: Batch, words: int, captions: int) -> tuple[float, float]:
         """One optimiser step over a batch shared by all processes. Returns this process' summed loss in nats, and the
         norm of the whole gradient."""
         train, group = self.settings.train, self.group

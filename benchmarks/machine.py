@@ -1,0 +1,39 @@
+"""What a benchmark ran on, and what that machine can do at most."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from src import provenance
+
+SIZE = {"cpu": 2048, "cuda": 8192}
+
+
+def description() -> dict[str, str]:
+    """Processor, GPU and versions."""
+    return provenance.machine()
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def once(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that one run takes."""
+    synchronise(device)
+    start = time.perf_counter()
+    work()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def matrix_product_peak(dtype: torch.dtype, device: torch.device) -> float:
+    """TFLOP/s of a large square matrix product, the best of ten."""
+    size = SIZE[device.type]
+    left = torch.randn(size, size, device=device).to(dtype)
+    right = torch.randn(size, size, device=device).to(dtype)
+    return 2 * size**3 / min(once(lambda: left @ right, device) for _ in range(10)) / 1e12

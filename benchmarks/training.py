@@ -1,0 +1,147 @@
+"""Captions per second of a training step, beside a textbook decoder and the machine's own limit.
+
+    python -m benchmarks.training
+    python -m benchmarks.training --json training.json
+
+DenseNet121's grids (49 x 1024, random numbers), batches of 64 images with 5 captions of Flickr8k's lengths, vocabulary
+3,000, hidden, embedding and attention size 512. A step is what training does: forward, backward, clipping, AdamW. The
+textbook decoder gets the same captions, padded to the batch's longest, in batches sorted by length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from benchmarks import machine
+from benchmarks.textbook import TextbookDecoder
+from src.config import Model, Settings, Train
+from src.data.manifest import ImageRecord, Location, Manifest
+from src.data.vocabulary import PAD, Vocabulary
+from src.files import write_json
+from src.models.decoder import Decoder, DecoderConfig
+from src.processes import Group
+from src.training.batches import Batch
+from src.training.trainer import Trainer
+
+IMAGES, CAPTIONS, BATCH, VOCABULARY = 3200, 5, 64, 3000
+ROWS, FEATURES, SIZE = 7, 1024, 512
+LENGTHS = {2: 15, 3: 126, 4: 346, 5: 861, 6: 1959, 7: 2536, 8: 2929, 9: 3318, 10: 3320, 11: 3130, 12: 2777, 13: 2322,
+           14: 1847, 15: 1327, 16: 979, 17: 663, 18: 513, 19: 365, 20: 667}  # fmt: skip
+"""Words a caption: how often in Flickr8k's 30,000 training captions, cut after 20."""
+
+
+def invented_manifest() -> tuple[Manifest, Vocabulary]:
+    """Captions of words w0, w1, ... with Flickr8k's lengths."""
+    random = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(VOCABULARY - 4)]
+    share = np.array(list(LENGTHS.values())) / sum(LENGTHS.values())
+    images = []
+    for number in range(IMAGES + BATCH):
+        lengths = random.choice(list(LENGTHS), size=CAPTIONS, p=share)
+        captions = tuple(tuple(words[index] for index in random.integers(0, len(words), length)) for length in lengths)
+        images.append(
+            ImageRecord(
+                f"invented/{number}", "train" if number < IMAGES else "val", Location("none", 0, 0), 1, 1,
+                tuple(map(" ".join, captions)), captions,
+            )
+        )  # fmt: skip
+    return Manifest.of(images), Vocabulary(words)
+
+
+def ours(rnn: str, precision: str, manifest: Manifest, vocabulary: Vocabulary, group: Group, steps: int) -> list[float]:
+    """Captions per second of each measured step."""
+    settings = Settings(
+        model=Model.model_validate(
+            {"rnn": rnn, "hidden_size": SIZE, "embedding_size": SIZE, "attention_size": SIZE, "dropout": 0.4}
+        ),
+        train=Train.model_validate({"batch_images": BATCH, "precision": precision}),
+    )
+    config = DecoderConfig(
+        vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
+    )
+    grids = np.random.default_rng(1).standard_normal((BATCH, ROWS * ROWS, FEATURES)).astype(np.float16)
+    torch.manual_seed(0)
+    trainer = Trainer(settings, manifest, vocabulary, grids, Decoder(config), group)
+    features = torch.from_numpy(grids)
+    order = trainer.images.order(0, BATCH, 0)[: steps + 2]
+    batches = [trainer.images.pack(chosen).with_grids(features[: len(chosen)]).to(group.device) for chosen in order]
+    trainer.teaching.train()
+    speeds = []
+    for chosen, batch in zip(order, batches, strict=True):
+        words, captions = trainer.images.count(chosen)
+
+        def step(batch: Batch = batch, words: int = words, captions: int = captions) -> None:
+            trainer.step(batch, words, captions)
+
+        speeds.append(captions / machine.once(step, group.device))
+    return speeds[2:]
+
+
+def textbook(rnn: str, manifest: Manifest, vocabulary: Vocabulary, group: Group, steps: int) -> list[float]:
+    """The same for the textbook decoder, in fp32."""
+    decoder = TextbookDecoder(rnn, len(vocabulary), FEATURES, SIZE, SIZE, SIZE).to(group.device)
+    optimiser = torch.optim.AdamW(decoder.parameters())
+    captions = sorted((words for image in manifest.split("train") for words in image.words), key=len)
+    chunks = [captions[start : start + BATCH * CAPTIONS] for start in range(0, len(captions), BATCH * CAPTIONS)]
+    grids = torch.randn(BATCH, ROWS * ROWS, FEATURES, device=group.device).repeat_interleave(CAPTIONS, dim=0)
+    chosen = [chunks[index] for index in np.linspace(0, len(chunks) - 1, steps + 1).astype(int)]
+    speeds = []
+    for chunk in chosen:
+        width = len(chunk[-1]) + 2
+        rows = [[1, *vocabulary.encode(words), 2] for words in chunk]
+        ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows], device=group.device)
+
+        def step(ids: torch.Tensor = ids) -> None:
+            logits = decoder(grids[: len(ids)], ids[:, :-1])
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(decoder.parameters(), 5.0)
+            optimiser.step()
+
+        speeds.append(len(chunk) / machine.once(step, group.device))
+    return speeds[1:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
+    parser.add_argument("--steps", type=int, default=12, help="measured steps of each kind")
+    parser.add_argument("--textbook-steps", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    group = Group(0, 1, device)
+    manifest, vocabulary = invented_manifest()
+    result: dict[str, Any] = {"machine": machine.description(), "captions_per_second": {}}
+    peaks = {name: machine.matrix_product_peak(kind, device) for name, kind in PEAKS.items()}
+    result["matrix_product_TFLOPs"] = peaks
+    table = Table("decoder", "precision", "captions/s", "of the textbook's", title="A training step")
+    for rnn in ("lstm", "gru"):
+        base = statistics.harmonic_mean(textbook(rnn, manifest, vocabulary, group, options.textbook_steps))
+        table.add_row(f"textbook {rnn.upper()}", "fp32", f"{base:,.0f}", "1.0")
+        result["captions_per_second"][f"textbook {rnn} fp32"] = base
+        for precision in ("fp32", "bf16"):
+            speed = statistics.harmonic_mean(ours(rnn, precision, manifest, vocabulary, group, options.steps))
+            table.add_row(rnn.upper(), precision, f"{speed:,.0f}", f"{speed / base:.1f}")
+            result["captions_per_second"][f"{rnn} {precision}"] = speed
+    console = Console()
+    console.print(table)
+    console.print(f"matrix product: {', '.join(f'{name} {peak:.2f} TFLOP/s' for name, peak in peaks.items())}")
+    console.print(", ".join(f"{key}: {value}" for key, value in result["machine"].items()), highlight=False)
+    if options.json:
+        write_json(options.json, result)
+
+
+PEAKS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+if __name__ == "__main__":
+    main()
