@@ -24,7 +24,7 @@ $(VENV)/.complete: requirements.lock
 	@touch $@
 
 repro: setup ## the main job: data, features, training, evaluation, figures; then the table
-	@test -e data/sample/sample.zip || dvc pull data.dvc
+	@test -e data/sample/sample.zip || dvc pull --remote embedded data.dvc
 	dvc repro
 	@python -m src.summary
 
