@@ -1,0 +1,57 @@
+"""Captions as people read them."""
+
+from __future__ import annotations
+
+import tiny
+import torch
+
+from src.config import Decode
+from src.decoding.describe import Caption, describe, describe_rows
+from src.decoding.search import beam_search, greedy
+
+
+def test_one_beam_is_one_caption_and_more_are_as_many():
+    grids = torch.from_numpy(tiny.grids(3))
+    for beams in (1, 4):
+        found = describe(tiny.decoder(), tiny.vocabulary(), grids, Decode(beam_size=beams, max_words=4))
+        assert [len(captions) for captions in found] == [beams] * 3
+
+
+def test_a_caption_is_its_hypothesis_in_words():
+    grids, words = torch.from_numpy(tiny.grids(3)), tiny.vocabulary().words
+    settings = Decode(beam_size=3, max_words=5, length_penalty=1.0, block_ngrams=2)
+    found = describe(tiny.decoder(), tiny.vocabulary(), grids, settings)
+    for captions, hypotheses in zip(found, beam_search(tiny.decoder(), grids, 3, 5, 1.0, 2), strict=True):
+        for caption, hypothesis in zip(captions, hypotheses, strict=True):
+            assert caption.words == tuple(words[number] for number in hypothesis.ids)
+            assert caption.log_probability == hypothesis.log_probability
+            assert torch.equal(caption.attention, hypothesis.attention)
+
+
+def test_greedy_captions_heed_blocked_ngrams():
+    decoder = tiny.decoder()
+    with torch.no_grad():
+        decoder.vocab.bias[4] += 20.0
+    grids = torch.from_numpy(tiny.grids(1))
+    assert greedy(decoder, grids, 4)[0].ids == (4, 4, 4, 4)
+    ((caption,),) = describe(decoder, tiny.vocabulary(), grids, Decode(beam_size=1, max_words=4, block_ngrams=1))
+    assert len(set(caption.words)) == len(caption.words)
+
+
+def test_chosen_rows_are_described_in_their_order_whatever_the_batch():
+    grids, rows = tiny.grids(9), [7, 0, 3, 8, 1]
+    everything = [
+        [found[0].words for found in describe_rows(tiny.decoder(), tiny.vocabulary(), grids, rows, settings)]
+        for settings in (Decode(beam_size=2, max_words=5, batch_images=size) for size in (1, 2, 128))
+    ]
+    alone = [
+        describe(tiny.decoder(), tiny.vocabulary(), torch.from_numpy(grids[[row]]), Decode(beam_size=2, max_words=5))
+        for row in rows
+    ]
+    assert everything == [[found[0][0].words for found in alone]] * 3
+
+
+def test_a_sentence_begins_with_a_capital_and_ends_with_a_full_stop():
+    said = Caption(("a", "dog", "runs"), -1.0, torch.zeros(3, 6))
+    assert (said.text, said.sentence) == ("a dog runs", "A dog runs.")
+    assert Caption((), -1.0, torch.zeros(0, 6)).sentence == ""
