@@ -21,8 +21,10 @@ from src.visualize.style import height as text_height
 COLUMNS = 5
 MARGIN, GAP, NAME, FOOT = 0.25, 0.12, 0.32, 0.5
 """Inches round the figure, between panels, above a panel for its word, and below all for the colour scale."""
-TALLEST, FLATTEST = 1.35, 0.5
+TALLEST, FLATTEST = 1.35, 0.3
 """Height of a panel in its widths: pictures beyond are fitted in, so that a panorama or a banner stays readable."""
+LONG_WORD = 20
+"""Letters that fit above a panel; a longer word is set smaller."""
 HEAT = "inferno"
 DIMMED, VEILED = 0.5, 0.6
 """Brightness left of what was not looked at, and how much of the strongest look is heat instead of picture."""
@@ -92,12 +94,12 @@ def attention_figure(
             continue
         word = words[position - 1]
         axes.imshow(_looked_at(shown, looks[position - 1], scale), interpolation="nearest")
-        axes.set_title(word, size=LABEL, weight="bold", pad=5)
+        axes.set_title(word, size=LABEL * min(1, LONG_WORD / len(word)), weight="bold", pad=5)
         for box in boxes:
             if word in (box.name, *box.words):
                 axes.add_patch(_outline(box, shown))
     if words:
-        _legend(figure, scale, strongest, total)
+        _legend(figure, scale, total, "; dashed: where the object is" if boxes else "")
     return figure
 
 
@@ -121,14 +123,18 @@ def _outline(box: Box, image: Image.Image) -> Rectangle:
     return Rectangle(corner, *size, fill=False, edgecolor="white", linewidth=1.4, linestyle=(0, (3, 2)))
 
 
-def _legend(figure: Figure, scale: PowerNorm, strongest: float, total: float) -> None:
+def _legend(figure: Figure, scale: PowerNorm, total: float, addition: str) -> None:
     axes = figure.add_axes((MARGIN / WIDTH, 0.3 / total, 1.6 / WIDTH, 0.1 / total))
-    bar = figure.colorbar(ScalarMappable(scale, HEAT), cax=axes, orientation="horizontal", ticks=[1, strongest])
-    bar.set_ticklabels(["1×", f"{strongest:.0f}×"])
+    bar = figure.colorbar(ScalarMappable(scale, HEAT), cax=axes, orientation="horizontal", ticks=[1, scale.vmax])
+    bar.set_ticklabels(["1×", f"{scale.vmax:.0f}×"])
     bar.outline.set_visible(False)
-    axes.tick_params(length=0, pad=2)
     bar.minorticks_off()
+    axes.tick_params(length=0, pad=2)
     figure.text(
-        (MARGIN + 1.75) / WIDTH, 0.35 / total, "attention, in multiples of an even look", size=SMALL, color=QUIET,
+        (MARGIN + 1.85) / WIDTH,
+        0.35 / total,
+        f"attention, in multiples of an even look{addition}",
+        size=SMALL,
+        color=QUIET,
         va="center",
-    )  # fmt: skip
+    )

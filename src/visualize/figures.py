@@ -72,6 +72,8 @@ def draw(settings: Settings, places: Places) -> list[Path]:
     manifest = Manifest.load(places.dataset)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     captioner = Captioner.load(places.model, with_encoder=False)
+    if difference := captioner.provenance.difference(embeddings.provenance):
+        raise UserError(f"{places.model} was trained on other grids than {places.embeddings} holds ({difference})")
     training = _training(places.training, captioner)
     paths = []
     for name, figure in figures(settings, places, manifest, embeddings, captioner):

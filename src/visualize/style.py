@@ -11,6 +11,8 @@ from pathlib import Path
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from src.files import write_atomically
 
@@ -20,6 +22,11 @@ MODEL_COLOURS = {"LSTM": "#0072B2", "GRU": "#D55E00", "BLIP": "#008F67"}
 INK, QUIET, RULE = "#1B1F24", "#646B73", "#D5D9DE"
 """Colours of what is said, of what is said beside it, and of lines that only guide the eye."""
 
+FONT = "DejaVu Sans"
+"""Comes with matplotlib: the same glyphs on every machine."""
+LONGEST_WORD = 20
+"""Letters; a longer word may be broken anywhere."""
+
 WIDTH = 11.0
 """Inches that a figure fills: 1,320 pixels, as wide as a page shows them without shrinking."""
 DPI = 120
@@ -27,7 +34,7 @@ HEADING, LABEL, TEXT, SMALL = 15.0, 12.0, 10.0, 9.0
 """Points of a figure's title, of what names a panel, of text in it, and of ticks and notes."""
 
 _RULES = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
+    "font.family": FONT,
     "font.size": TEXT,
     "text.color": INK,
     "text.parse_math": False,  # captions hold dollar signs
@@ -87,8 +94,25 @@ def save(figure: Figure, path: Path) -> None:
 
 def wrapped(text: str, inches: float, points: float, lines: int, *, bold: bool = False) -> str:
     """`text` broken to fit a column, cut with an ellipsis after so many `lines`."""
-    letter = (0.63 if bold else 0.56) * points / 72  # of DejaVu Sans, with some room for wide words
-    return textwrap.fill(text, max(8, int(inches / letter)), max_lines=lines, placeholder=" …")
+    font = FontProperties(family=FONT, size=points, weight="bold" if bold else "normal")
+
+    def fits(line: str) -> bool:
+        wide, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
+        return bool(wide <= inches * 72)
+
+    broken: list[str] = []
+    for word in text.split():
+        for part in textwrap.wrap(word, LONGEST_WORD):
+            if broken and fits(f"{broken[-1]} {part}"):
+                broken[-1] += f" {part}"
+            else:
+                broken.append(part)
+    if len(broken) > lines:
+        last = broken[lines - 1]
+        while last and not fits(f"{last} …"):
+            last = last[:-1].rstrip()
+        broken[lines - 1 :] = [f"{last} …".strip()]
+    return "\n".join(broken)
 
 
 def height(text: str, points: float) -> float:
