@@ -104,13 +104,16 @@ class Trainer:
         Raises:
             KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
         """
+        history = self.progress.history
+        for epoch, row in enumerate(history, start=1):
+            run.log(epoch, row)
         with ResourceMonitor() as monitor:
-            while self.progress.step < self.steps:
-                epoch = self.progress.step // self.steps_per_epoch
+            while len(history) < self.settings.train.epochs:
+                epoch = len(history)  # not of the steps: stopped after its last one, an epoch is still to be validated
                 monitor.snapshot()  # what went before is no part of the epoch
                 row = {**self._epoch(epoch, folder, stop, monitor), **monitor.snapshot(), **self._validate()}
                 self._close_epoch(epoch + 1, row)
-                # On disk first: a crash between the two logs the epoch again, and a known step is not logged twice.
+                # On disk first: after a crash between the two the next attempt logs the epoch, and nothing twice.
                 self.save(folder)
                 run.log(epoch + 1, row)
                 if self.group.is_main:
@@ -159,18 +162,15 @@ class Trainer:
         return {
             "train_loss": progress.loss / progress.words,
             "gradient_norm": progress.norms / len(order),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": self._learning_rate(progress.step - 1),
         }
 
     def step(self, batch: Batch, words: int, captions: int) -> tuple[float, float]:
         """One optimiser step over a batch shared by all processes. Returns this process' summed loss in nats, and the
         norm of the whole gradient."""
         train, group = self.settings.train, self.group
-        rate = train.learning_rate * learning_rate_factor(
-            self.progress.step, self.steps, train.warmup_steps, train.final_learning_rate
-        )
         for parameters in self.optimiser.param_groups:
-            parameters["lr"] = rate
+            parameters["lr"] = self._learning_rate(self.progress.step)
         torch.manual_seed(_mix(self.settings.seed, self.progress.step, group.rank))
         with self._autocast():
             losses = self.objective(batch)
@@ -183,6 +183,12 @@ class Trainer:
         self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         return float(losses.nats.detach()), float(norm)
+
+    def _learning_rate(self, step: int) -> float:
+        train = self.settings.train
+        return train.learning_rate * learning_rate_factor(
+            step, self.steps, train.warmup_steps, train.final_learning_rate
+        )
 
     def _validate(self) -> dict[str, float]:
         """Loss and greedy CIDEr on the validation split, each image counted once by one process."""
@@ -214,7 +220,7 @@ class Trainer:
     def _close_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         progress = self.progress
         progress.words = progress.loss = progress.norms = 0.0
-        progress.history.append({"epoch": epoch, **row})
+        progress.history.append(dict(row))
         if row["val_CIDEr"] > progress.best_cider:
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]
             self.best = {name: value.detach().cpu().clone() for name, value in self.decoder.state_dict().items()}
