@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from src.data.manifest import ImageRecord, Location, Manifest, Split
 from src.data.vocabulary import Vocabulary
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
+from src.tracking import Silent
+from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
 
 WORDS = ("a", "dog", "cat", "red", "blue", "runs", "sits", "on", "the", "grass")
@@ -79,10 +82,41 @@ def settings(**sections: dict[str, Any]) -> Settings:
     return Settings.model_validate({name: small.get(name, {}) | sections.get(name, {}) for name in {*small, *sections}})
 
 
-def trainer(settings: Settings, described: Manifest | None = None, group: Group = ALONE) -> Trainer:
-    """A fresh trainer of a fresh decoder: two calls with equal arguments give equal ones."""
+def trainer(
+    settings: Settings, described: Manifest | None = None, group: Group = ALONE, seen: np.ndarray | None = None
+) -> Trainer:
+    """A fresh trainer of a fresh decoder on grids `seen`: two calls with equal arguments give equal ones."""
     described = described or manifest()
+    seen = grids(len(described)) if seen is None else seen
     torch.manual_seed(settings.seed)
     shape = {"vocab_size": len(vocabulary()), "feature_size": FEATURES, "rows": ROWS, "columns": COLUMNS}
     fresh = Decoder(DecoderConfig(**shape, **settings.model.model_dump()))
-    return Trainer(settings, described, vocabulary(), grids(len(described)), fresh, group)
+    return Trainer(settings, described, vocabulary(), seen, fresh, group)
+
+
+class StopAfter(StopRequest):
+    """Somebody presses Ctrl-C while the n-th step is computed."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+class Remembered(Silent):
+    """A run that keeps what it is told."""
+
+    id = "run-1"
+
+    def __init__(self) -> None:
+        self.rows: dict[int, dict[str, float]] = {}
+        self.events: list[str] = []
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:  # type: ignore[override]
+        self.rows.setdefault(step, dict(values))
+
+    def event(self, step: int, text: str) -> None:  # type: ignore[override]
+        self.events.append(text)

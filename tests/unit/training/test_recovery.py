@@ -1,0 +1,131 @@
+"""Interrupted anywhere and taken up again, a run comes to the same weights, bit by bit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import tiny
+import torch
+
+from src.config import Settings
+from src.training.resume import ResumeFolder, SavedState
+from src.training.stopping import StopRequest
+from src.training.trainer import Trainer
+
+STEPS = 6
+TIMES = ("seconds", "per_second", "wait_share", "percent", "MiB")
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = ResumeFolder(tmp_path, "run")
+    yield folder
+    folder.close()
+
+
+@pytest.fixture(params=["lstm", "gru"], scope="module")
+def settings(request) -> Settings:
+    return tiny.settings(model={"rnn": request.param}, train={"save_every_steps": 1})
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(settings) -> Trainer:
+    trainer = tiny.trainer(settings)
+    trainer.fit(tiny.Remembered(), None, StopRequest())
+    assert trainer.steps == STEPS
+    return trainer
+
+
+def outcome(trainer: Trainer) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
+    """Weights, moments and best weights; what was measured, without how long it took."""
+    measured = [
+        {name: value for name, value in row.items() if not any(time in name for time in TIMES)}
+        for row in trainer.progress.history
+    ]
+    return dict(trainer.state().tensors), measured
+
+
+def assert_same(trainer: Trainer, expected: Trainer) -> None:
+    tensors, measured = outcome(trainer)
+    expected_tensors, expected_measured = outcome(expected)
+    assert measured == expected_measured
+    assert tensors.keys() == expected_tensors.keys()
+    for name, value in expected_tensors.items():
+        assert torch.equal(tensors[name], value), name
+
+
+def finished(settings: Settings, folder: ResumeFolder, run: tiny.Remembered | None = None) -> Trainer:
+    """A new process goes on from what the folder holds."""
+    trainer = tiny.trainer(settings)
+    state = folder.load()
+    if state is not None:
+        trainer.restore(state)
+    torch.manual_seed(999)  # whatever else draws random numbers must not matter
+    trainer.fit(run or tiny.Remembered(), folder, StopRequest())
+    return trainer
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_stopped_after_any_step_it_goes_on_as_if_nothing_had_happened(settings, uninterrupted, folder, step):
+    with pytest.raises(SystemExit):
+        tiny.trainer(settings).fit(tiny.Remembered(), folder, tiny.StopAfter(step))
+        raise SystemExit  # the last step was the end of the run as well
+    assert_same(finished(settings, folder), uninterrupted)
+
+
+@pytest.mark.parametrize("save", range(1, STEPS + 1))
+def test_crashed_before_any_save_it_goes_on_from_the_one_before(settings, uninterrupted, folder, monkeypatch, save):
+    original, left = folder.save, [save]
+
+    def crash(step: int, state: SavedState) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise Crash
+        original(step, state)
+
+    with monkeypatch.context() as broken, pytest.raises(Crash):
+        broken.setattr(folder, "save", crash)
+        tiny.trainer(settings).fit(tiny.Remembered(), folder, StopRequest())
+    assert_same(finished(settings, folder), uninterrupted)
+
+
+def test_interrupted_again_and_again_it_arrives_all_the_same(settings, uninterrupted, folder):
+    for _ in range(STEPS - 1):
+        trainer = tiny.trainer(settings)
+        state = folder.load()
+        if state is not None:
+            trainer.restore(state)
+        with pytest.raises(SystemExit):
+            trainer.fit(tiny.Remembered(), folder, tiny.StopAfter(1))
+    assert_same(finished(settings, folder), uninterrupted)
+
+
+def test_an_epoch_that_was_saved_but_not_logged_is_logged_after_the_crash(settings, uninterrupted, folder):
+    class Unreachable(tiny.Remembered):
+        def log(self, step, values):
+            raise Crash
+
+    with pytest.raises(Crash):
+        tiny.trainer(settings).fit(Unreachable(), folder, StopRequest())
+    run = tiny.Remembered()
+    finished(settings, folder, run)
+    assert list(run.rows) == [1, 2]
+    assert run.rows[1]["val_CIDEr"] == uninterrupted.progress.history[0]["val_CIDEr"]
+
+
+def test_a_finished_run_has_nothing_left_to_do(settings, uninterrupted, folder):
+    first = finished(settings, folder)
+    again = finished(settings, folder)
+    assert_same(again, first)
+
+
+def test_a_state_is_all_of_a_trainer(settings, uninterrupted):
+    other = tiny.trainer(settings.model_copy(update={"seed": 5}))
+    other.restore(uninterrupted.state())
+    assert_same(other, uninterrupted)
+    assert dataclasses.asdict(other.progress) == dataclasses.asdict(uninterrupted.progress)

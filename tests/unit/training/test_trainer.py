@@ -1,0 +1,159 @@
+"""A run learns, measures what it says it measures, and refuses what cannot work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from src.data.manifest import Manifest
+from src.data.vocabulary import END, START
+from src.decoding.search import greedy
+from src.errors import UserError
+from src.metrics.cider import CiderScorer
+from src.training.resume import ResumeFolder
+from src.training.schedule import learning_rate_factor
+from src.training.stopping import StopRequest
+from src.training.trainer import Trainer, parameter_groups
+
+
+def fitted(trainer: Trainer) -> Trainer:
+    trainer.fit(tiny.Remembered(), None, StopRequest())
+    return trainer
+
+
+@pytest.mark.parametrize("rnn", ["lstm", "gru"])
+def test_a_few_images_are_learnt_by_heart(rnn):
+    said = [
+        ("a", "red", "dog", "runs"),
+        ("the", "blue", "cat", "sits", "on", "grass"),
+        ("a", "dog"),
+    ]
+    images = [tiny.image(0, "train", (words,)) for words in said] + [tiny.image(0, "val", (words,)) for words in said]
+    described = Manifest.of(replace(image, name=f"tiny/{row}") for row, image in enumerate(images))
+    settings = tiny.settings(
+        model={"rnn": rnn, "hidden_size": 24, "dropout": 0.0},
+        train={"epochs": 50, "learning_rate": 0.02, "label_smoothing": 0.0},
+    )
+    trainer = fitted(tiny.trainer(settings, described, seen=np.concatenate([tiny.grids(3)] * 2)))
+    assert trainer.progress.best_cider > 5
+    assert trainer.progress.history[-1]["train_loss"] < 0.1 < 1 < trainer.progress.history[0]["train_loss"]
+
+
+def test_the_losses_are_the_mean_over_all_words_of_a_split():
+    settings = tiny.settings(train={"epochs": 1, "learning_rate": 1e-12, "label_smoothing": 0.0}, model={"dropout": 0})
+    trainer = fitted(tiny.trainer(settings))
+    (row,) = trainer.progress.history
+    decoder = trainer.decoder.eval()
+    for images, figure in ((trainer.images, "train_loss"), (trainer.validation, "val_loss")):
+        nats, count = 0.0, 0
+        for image, captions in zip(images.rows, images.captions, strict=True):
+            for words in captions:
+                with torch.no_grad():
+                    memory, state = decoder.begin(torch.from_numpy(tiny.grids(13)[[image]]))
+                    for entered, target in zip([START, *words], [*words, END], strict=True):
+                        likely, state, _ = decoder.next(torch.tensor([[entered]]), memory, state)
+                        nats, count = nats - float(likely[0, 0, target]), count + 1
+        assert row[figure] == pytest.approx(nats / count, rel=1e-5)
+
+
+def test_validation_cider_is_that_of_greedy_captions():
+    described = tiny.manifest()
+    trainer = fitted(tiny.trainer(tiny.settings(train={"epochs": 1}), described))
+    found = greedy(trainer.decoder.eval(), torch.from_numpy(tiny.grids(13)[described.rows("val")]), 7)
+    captions = [trainer.vocabulary.decode(one.ids) for one in found]
+    expected = CiderScorer([image.words for image in described.split("val")]).score(captions).mean()
+    assert trainer.progress.history[0]["val_CIDEr"] == pytest.approx(float(expected))
+
+
+def test_the_epoch_with_the_best_cider_is_kept(monkeypatch):
+    trainer = tiny.trainer(tiny.settings(train={"epochs": 4}))
+    ciders, weights = iter([0.2, 0.9, 0.9, 0.3]), []
+
+    def scored(own):
+        weights.append({name: value.clone() for name, value in trainer.decoder.state_dict().items()})
+        return next(ciders)
+
+    monkeypatch.setattr(trainer, "_cider", scored)
+    fitted(trainer)
+    assert (trainer.progress.best_epoch, trainer.progress.best_cider) == (2, 0.9)
+    assert all(torch.equal(value, trainer.best[name]) for name, value in weights[1].items())
+    assert not torch.equal(weights[1]["vocab.weight"], weights[3]["vocab.weight"])
+
+
+def test_every_step_has_its_scheduled_learning_rate(monkeypatch):
+    trainer = tiny.trainer(tiny.settings(train={"epochs": 2}))
+    step, rates = trainer.optimiser.step, []
+
+    def noted(*arguments):
+        rates.append({parameters["lr"] for parameters in trainer.optimiser.param_groups})
+        return step(*arguments)
+
+    monkeypatch.setattr(trainer.optimiser, "step", noted)
+    fitted(trainer)
+    assert rates == [{0.01 * learning_rate_factor(number, 6, 2, 0.05)} for number in range(6)]
+
+
+def test_a_row_of_every_epoch_is_logged():
+    run = tiny.Remembered()
+    tiny.trainer(tiny.settings(train={"epochs": 3})).fit(run, None, StopRequest())
+    assert list(run.rows) == [1, 2, 3]
+    for row in run.rows.values():
+        assert {"train_loss", "val_loss", "val_CIDEr", "learning_rate", "gradient_norm"} <= row.keys()
+
+
+def test_the_attention_penalty_evens_out_attention():
+    def unevenness(penalty: float) -> float:
+        settings = tiny.settings(train={"epochs": 15, "attention_penalty": penalty}, model={"dropout": 0.0})
+        trainer = fitted(tiny.trainer(settings))
+        trainer.teaching.coverage = True
+        batch = replace(trainer.images.pack(np.arange(10)), grids=torch.from_numpy(tiny.grids(10)))
+        with torch.no_grad():
+            return float(trainer.teaching(batch).coverage)
+
+    assert unevenness(5.0) < 0.9 * unevenness(0.0)
+
+
+def test_every_parameter_is_trained_once_and_only_matrices_decay():
+    decoder = tiny.decoder()
+    decayed, rest = parameter_groups(decoder, 0.1)
+    trained = [id(parameter) for group in (decayed, rest) for parameter in group["params"]]
+    assert sorted(trained) == sorted(id(parameter) for parameter in decoder.parameters())
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
+    assert all(parameter.ndim == 2 for parameter in decayed["params"])
+    kept = {id(parameter) for parameter in rest["params"]}
+    assert {id(decoder.embedding.weight), id(decoder.row), id(decoder.vocab.bias), id(decoder.norm.weight)} <= kept
+
+
+def test_bf16_trains_to_nearly_the_same_loss():
+    losses = [
+        fitted(tiny.trainer(tiny.settings(train={"precision": precision}, model={"dropout": 0.0}))).progress.history
+        for precision in ("fp32", "bf16")
+    ]
+    assert losses[1][-1]["train_loss"] == pytest.approx(losses[0][-1]["train_loss"], rel=0.02)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can compute in fp16")
+def test_fp16_without_a_gpu_is_refused():
+    with pytest.raises(UserError, match=r"train\.precision is fp16, which needs a GPU"):
+        tiny.trainer(tiny.settings(train={"precision": "fp16"}))
+
+
+@pytest.mark.parametrize(("train", "val"), [(0, 3), (3, 0)])
+def test_a_dataset_without_training_or_validation_images_is_refused(train, val):
+    with pytest.raises(UserError, match=f"has {train} training and {val} validation images"):
+        tiny.trainer(tiny.settings(), tiny.manifest(train, val))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(tmp_path):
+    trainer = tiny.trainer(tiny.settings(train={"save_every_steps": 1}))
+    folder = ResumeFolder(tmp_path, "run")
+    with torch.no_grad():
+        trainer.decoder.vocab.bias[7] = float("nan")
+    with pytest.raises(UserError, match=r"the loss is nan at step 0: lower train\.learning_rate"):
+        trainer.fit(tiny.Remembered(), folder, StopRequest())
+    assert folder.load() is None
+    folder.close()
