@@ -142,10 +142,10 @@ def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: P
         "train_loss": best["train_loss"],
         "best_epoch": progress.best_epoch,
         "epochs": len(progress.history),
-        "seconds": sum(row["seconds"] for row in progress.history),
-        "captions_per_second": sum(row["captions_per_second"] for row in progress.history) / len(progress.history),
+        "train_seconds": sum(row["seconds"] for row in progress.history),
+        "mean_captions_per_second": sum(row["captions_per_second"] for row in progress.history) / len(progress.history),
     }
-    run.summary({f"best_{key}" if key.startswith(("val", "train")) else key: value for key, value in figures.items()})
+    run.summary({name if name not in best else f"best_{name}": value for name, value in figures.items()})
     run.artifact(places.model, "model")
     write_json(places.report, {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id, **figures})
 
