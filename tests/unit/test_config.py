@@ -1,0 +1,117 @@
+"""params.yaml is typed: what is wrong with it is said by the key's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from src.config import ConfigError, Model, Settings, fingerprint, load
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Load a text that must be refused, and return what a person is told."""
+
+    def attempt(text: str) -> str:
+        path = tmp_path / "params.yaml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError) as refusal:
+            load(path)
+        assert str(path) in str(refusal.value)
+        return str(refusal.value)
+
+    return attempt
+
+
+def test_the_projects_own_parameters_are_sound_and_say_every_one():
+    import yaml
+
+    stated = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    settings = load(ROOT / "params.yaml").model_dump(mode="json")
+    assert stated.keys() == settings.keys()
+    for section, values in settings.items():
+        if isinstance(values, dict):
+            assert stated[section].keys() == values.keys(), section
+
+
+def test_what_is_not_stated_has_its_default(tmp_path):
+    (tmp_path / "params.yaml").write_text("model: {rnn: gru}\n")
+    settings = load(tmp_path / "params.yaml")
+    assert settings.model == Model(rnn="gru")
+    assert settings.train == Settings().train
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    with pytest.raises(ConfigError, match="run from the root of the repository"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("train: {epoch: 3}", "unknown key 'train.epoch' (known here: epochs,"),
+        ("training: {epochs: 3}", "unknown key 'training' (known here: seed, dataset,"),
+        ("train: {epochs: 0}", "train.epochs = 0:"),
+        ("train: {epochs: many}", "train.epochs = 'many':"),
+        ("train: {epochs: 2.5}", "train.epochs = 2.5:"),
+        ("train: {learning_rate: .nan}", "train.learning_rate = nan:"),
+        ("train: {weight_decay: .inf}", "train.weight_decay = inf:"),
+        ("model: {rnn: transformer}", "model.rnn = 'transformer':"),
+        ("model: {dropout: 1.0}", "model.dropout = 1.0:"),
+        ("decode: {beam_size: 65}", "decode.beam_size = 65:"),
+        ("evaluate: {metrics: [BLEU, SPICY]}", "evaluate.metrics.1 = 'SPICY':"),
+        ("dataset: {name: flickr9k}", "dataset.name is 'flickr9k': use one of sample, flickr8k"),
+        ("dataset: {name: sample+sample}", "different ones joined by '+'"),
+        ("seed: -1", "seed = -1:"),
+        ("train: 3", "train = 3:"),
+        ("- seed", "holds list, not the sections seed, dataset"),
+        ("", "holds NoneType"),
+        ("train: {epochs: 3", "is not valid YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_by_its_name(refused, text, told):
+    assert told in refused(text)
+
+
+def test_everything_that_is_wrong_is_said_at_once(refused):
+    message = refused("train: {epochs: 0, batch_images: 0}\nmodel: {rnn: mlp}")
+    assert all(name in message for name in ("train.epochs", "train.batch_images", "model.rnn"))
+
+
+def test_several_datasets_are_joined_by_plus():
+    assert Settings.model_validate({"dataset": {"name": "flickr8k+coco"}}).dataset.names == ("flickr8k", "coco")
+
+
+def test_settings_do_not_change_while_a_run_uses_them():
+    with pytest.raises(ValidationError):
+        Settings().train.epochs = 3  # type: ignore[misc]
+
+
+def test_flat_parameters_are_all_of_them_as_plain_values():
+    flat = Settings().flat()
+    assert flat["seed"] == 0 and flat["model.rnn"] == "lstm" and flat["dataset.root"] == "data"
+    assert flat["evaluate.metrics"].startswith("BLEU+CIDEr")
+    assert all(value is None or isinstance(value, str | int | float | bool) for value in flat.values())
+    sections = Settings().model_dump()
+    assert len(flat) == sum(len(value) if isinstance(value, dict) else 1 for value in sections.values())
+
+
+def test_a_fingerprint_names_content_whatever_its_order():
+    assert fingerprint({"a": 1, "b": [2]}, Settings()) == fingerprint({"b": [2], "a": 1}, Settings())
+    assert fingerprint(Model()) == fingerprint(Model().model_dump(mode="json"))
+
+
+def test_a_fingerprint_is_the_same_on_every_machine():
+    assert fingerprint("captionlab", 1, {"rnn": "lstm"}) == "4978bae84edb80ae"
+
+
+@given(st.dictionaries(st.sampled_from(["hidden_size", "embedding_size"]), st.integers(1, 99), min_size=1))
+def test_a_changed_parameter_changes_the_fingerprint(changes):
+    other = Model().model_copy(update=changes)
+    assert (fingerprint(other) == fingerprint(Model())) == (other == Model())

@@ -1,0 +1,65 @@
+"""Processes that work together agree with one another, and a process alone agrees with itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from src.processes import Group, processes
+
+
+def spoken(group: Group) -> dict[str, Any]:
+    group.barrier()
+    return {
+        "rank": group.rank,
+        "size": group.size,
+        "main": group.is_main,
+        "sum": group.sum(group.rank + 1, 0.1, 2**53 + group.rank),
+        "gather": group.gather(["a"] * group.rank),
+        "from_main": group.from_main({"said by": group.rank}),
+        "device": group.device.type,
+    }
+
+
+def test_two_processes_agree(ranks):
+    first, second = ranks(spoken)
+    assert [first.pop("rank"), second.pop("rank")] == [0, 1]
+    assert [first.pop("main"), second.pop("main")] == [True, False]
+    assert first == second
+    assert first["size"] == 2
+    assert first["sum"] == [3.0, 0.2, 2.0**54]
+    assert first["gather"] == [[], ["a"]]
+    assert first["from_main"] == {"said by": 0}
+
+
+def test_a_process_alone_is_the_main_one_and_agrees_with_itself(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with processes() as group:
+        told = spoken(group)
+    assert told["main"] and told["size"] == 1
+    assert (told["sum"], told["gather"], told["from_main"]) == ([1.0, 0.1, 2**53], [[]], {"said by": 0})
+
+
+def test_one_process_under_torchrun_needs_no_group(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    with processes() as group:
+        assert (group.rank, group.size) == (0, 1)
+        assert not dist.is_initialized()
+
+
+def test_without_a_gpu_it_computes_on_the_processor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with processes() as group:
+        assert group.device == torch.device("cpu")
+
+
+def left(group: Group) -> bool:
+    return dist.is_initialized()
+
+
+def test_processes_that_leave_can_meet_again(ranks):
+    assert ranks(left) == [True, True]
+    assert ranks(left) == [True, True]
