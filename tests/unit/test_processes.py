@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -54,6 +59,35 @@ def test_without_a_gpu_it_computes_on_the_processor(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with processes() as group:
         assert group.device == torch.device("cpu")
+
+
+ORPHAN = """
+import os, pathlib, signal, time
+from src.processes import leave_with_parent
+
+told, ready = pathlib.Path("{told}"), pathlib.Path("{ready}")
+if os.fork() == 0:
+    signal.signal(signal.SIGTERM, lambda number, frame: (told.touch(), os._exit(0)))
+    leave_with_parent()
+    ready.touch()
+    time.sleep(60)
+    os._exit(1)
+while not ready.exists():
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has ended")
+def test_a_process_is_asked_to_leave_when_its_launcher_is_killed(tmp_path):
+    told = tmp_path / "told"
+    script = ORPHAN.format(told=told, ready=tmp_path / "ready")
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False, timeout=60)
+    for _ in range(500):
+        if told.exists():
+            break
+        time.sleep(0.01)
+    assert told.exists()
 
 
 def left(group: Group) -> bool:

@@ -1,0 +1,261 @@
+"""A training run from prepared files to a captioner: one MLflow run, recoverable at any moment, one writer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from safetensors.torch import save_file
+
+from src.config import Settings
+from src.data.vocabulary import VOCABULARY_FILE
+from src.encoders import cache
+from src.encoders.encoder import Provenance
+from src.errors import UserError
+from src.files import write_json
+from src.models.captioner import Captioner
+from src.processes import Group
+from src.training import train as training
+from src.training.stopping import StopRequest
+from src.training.train import Places, train
+
+PROVENANCE = Provenance(
+    encoder="efficientnet_lite0",
+    weights="0" * 64,
+    layer="head",
+    image_size=224,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    resize="squash",
+    precision="bf16",
+    rows=tiny.ROWS,
+    columns=tiny.COLUMNS,
+    features=tiny.FEATURES,
+)
+
+
+class Recorded(tiny.Remembered):
+    """One MLflow run, with all that was said to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.summaries: dict[str, float] = {}
+        self.kept: list[str] = []
+
+    def summary(self, values: Any) -> None:  # type: ignore[override]
+        self.summaries |= values
+
+    def artifact(self, path: Path, folder: str = "") -> None:  # type: ignore[override]
+        self.kept.append(folder)
+
+    def table(self, rows: Any, name: str) -> None:  # type: ignore[override]
+        self.kept.append(name)
+
+
+class Tracking:
+    """In MLflow's place: remembers which runs were begun and which were gone on with."""
+
+    def __init__(self) -> None:
+        self.recorded = Recorded()
+        self.resumed: list[str | None] = []
+        self.hashes: dict[str, str] = {}
+
+    @contextmanager
+    def run(self, kind: str, *, resume: str | None, hashes: dict[str, str], **facts: Any) -> Iterator[Recorded]:
+        self.resumed.append(resume)
+        self.hashes = hashes
+        yield self.recorded
+
+
+@dataclasses.dataclass
+class Workplace:
+    places: Places
+    resume: Path
+    tracking: Tracking
+    monkeypatch: pytest.MonkeyPatch
+
+    def train(self, settings: Settings, stop_after: int | None = None) -> None:
+        @contextmanager
+        def requests() -> Iterator[StopRequest]:
+            yield StopRequest() if stop_after is None else tiny.StopAfter(stop_after)
+
+        with self.monkeypatch.context() as patched:
+            patched.setattr(training, "stop_requests", requests)
+            train(settings, self.places, self.resume, tiny.ALONE)
+
+    def captioner(self) -> Captioner:
+        return Captioner.load(self.places.model, with_encoder=False)
+
+    def states(self) -> list[Path]:
+        return sorted(self.resume.glob("train-*/state-*"))
+
+
+def prepared(folder: Path) -> Places:
+    """What the stages before leave: manifest, vocabulary and cache, without photographs or a CNN."""
+    places = Places(*(folder / name for name in ("dataset", "embeddings", "model", "train.json", "curves.csv")))
+    described = tiny.manifest()
+    described.save(places.dataset)
+    tiny.vocabulary().save(places.dataset / VOCABULARY_FILE)
+    places.embeddings.mkdir()
+    np.save(places.embeddings / cache.GRIDS_FILE, tiny.grids(len(described)))
+    save_file({"weight": torch.ones(1)}, places.embeddings / cache.WEIGHTS_FILE)
+    write_json(places.embeddings / cache.INDEX_FILE, [image.name for image in described.images])
+    write_json(places.embeddings / cache.PROVENANCE_FILE, PROVENANCE.to_json())
+    return places
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch) -> Workplace:
+    tracking = Tracking()
+    monkeypatch.setattr(training.tracking, "run", tracking.run)
+    return Workplace(prepared(tmp_path), tmp_path / "resume", tracking, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return tiny.settings(train={"save_every_steps": 2})
+
+
+def test_a_finished_run_leaves_a_captioner_its_report_and_no_state(workplace, settings):
+    workplace.train(settings)
+    captioner = workplace.captioner()
+    report = json.loads(workplace.places.report.read_text())
+    assert (report["model"], report["digest"], report["run_id"]) == ("LSTM", captioner.digest(), "run-1")
+    assert report["epochs"] == 2 and report["val_CIDEr"] == captioner.origin["val_CIDEr"]
+    assert captioner.provenance == PROVENANCE and captioner.decode == settings.decode
+    assert captioner.vocabulary == tiny.vocabulary()
+    assert not workplace.states()
+
+
+def test_its_run_has_curves_figures_inputs_model_and_examples(workplace, settings):
+    workplace.train(settings)
+    recorded = workplace.tracking.recorded
+    assert sorted(recorded.rows) == [1, 2]
+    assert recorded.summaries["best_val_CIDEr"] == max(row["val_CIDEr"] for row in recorded.rows.values())
+    assert recorded.kept == ["model", "examples.json"]
+    assert workplace.tracking.hashes.keys() == {"dataset", "embeddings"}
+
+
+def test_a_stopped_run_goes_on_in_the_same_mlflow_run_to_the_same_weights(workplace, settings):
+    workplace.train(settings)
+    expected = workplace.captioner().digest()
+    with pytest.raises(SystemExit):
+        workplace.train(settings, stop_after=4)
+    assert workplace.states()
+    workplace.train(settings)
+    assert workplace.captioner().digest() == expected
+    assert workplace.tracking.resumed == [None, None, "run-1"]
+    assert "resumed at step 4 of 6" in workplace.tracking.recorded.events
+    assert not workplace.states()
+
+
+def test_a_crash_while_the_captioner_is_written_costs_no_training(workplace, settings, monkeypatch):
+    def fail(*arguments: Any) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="full"):
+        broken.setattr(Captioner, "save", fail)
+        workplace.train(settings)
+    workplace.train(settings)
+    assert "resumed at step 6 of 6" in workplace.tracking.recorded.events
+    assert workplace.captioner()
+
+
+def test_a_changed_parameter_begins_anew(workplace, settings):
+    with pytest.raises(SystemExit):
+        workplace.train(settings, stop_after=4)
+    for other in ({"model": {"rnn": "gru"}}, {"train": {"learning_rate": 0.5}}):
+        with pytest.raises(SystemExit):
+            workplace.train(tiny.settings(**other), stop_after=1)
+    assert workplace.tracking.resumed == [None] * 3
+    assert not workplace.tracking.recorded.events
+
+
+def test_parameters_that_do_not_matter_to_the_weights_do_not_begin_anew(workplace, settings):
+    with pytest.raises(SystemExit):
+        workplace.train(settings, stop_after=4)
+    workplace.train(settings.model_copy(update={"decode": settings.decode.model_copy(update={"beam_size": 5})}))
+    assert workplace.tracking.resumed == [None, "run-1"]
+    assert workplace.captioner().decode.beam_size == 5
+
+
+def test_changed_inputs_begin_anew(workplace, settings):
+    with pytest.raises(SystemExit):
+        workplace.train(settings, stop_after=4)
+    path = workplace.places.embeddings / cache.PROVENANCE_FILE
+    path.write_text(path.read_text().replace("0" * 64, "1" * 64))
+    workplace.train(settings)
+    assert workplace.tracking.resumed == [None, None]
+
+
+def test_a_damaged_state_is_told_and_the_one_before_it_used(workplace, settings):
+    workplace.train(settings)
+    expected = workplace.captioner().digest()
+    with pytest.raises(SystemExit):
+        workplace.train(settings, stop_after=5)
+    workplace.states()[-1].write_bytes(b"half")
+    workplace.train(settings)
+    events = workplace.tracking.recorded.events
+    assert [event for event in events if "is damaged" in event] and "resumed at step 4 of 6" in events
+    assert workplace.captioner().digest() == expected
+
+
+def test_an_identical_run_at_the_same_time_is_refused(workplace, settings, monkeypatch):
+    fit = training.Trainer.fit
+
+    def second_in_between(*arguments: Any) -> None:
+        with pytest.raises(UserError, match="identical run is at work"):
+            train(settings, workplace.places, workplace.resume, tiny.ALONE)
+        fit(*arguments)
+
+    monkeypatch.setattr(training.Trainer, "fit", second_in_between)
+    workplace.train(settings)
+    assert workplace.captioner()
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"),
+    [
+        ("dataset/manifest.jsonl", "dvc repro prepare"),
+        ("dataset/vocabulary.json", "dvc repro prepare"),
+        ("embeddings/provenance.json", "dvc repro embed"),
+    ],
+)
+def test_an_input_that_is_missing_says_how_to_make_it(workplace, settings, missing, told):
+    (workplace.places.dataset.parent / missing).unlink()
+    with pytest.raises(UserError, match=told):
+        workplace.train(settings)
+
+
+def test_grids_of_another_encoder_are_refused(workplace, settings):
+    with pytest.raises(UserError, match="made with other settings"):
+        workplace.train(
+            settings.model_copy(update={"embed": settings.embed.model_copy(update={"encoder": "resnet18"})})
+        )
+
+
+def written(group: Group, settings: Settings, folder: Path) -> list[str]:
+    """The files that one of two processes wrote, each being told places of its own."""
+    torch.set_num_threads(1)
+    own = folder / f"rank{group.rank}"
+    shared = Places(folder / "dataset", folder / "embeddings", own / "model", own / "train.json", own / "curves.csv")
+    original, training.tracking.run = training.tracking.run, Tracking().run  # type: ignore[assignment]
+    try:
+        train(settings, shared, own / "resume", group)
+    finally:
+        training.tracking.run = original
+    return sorted(path.name for path in own.rglob("*") if path.is_file() and not path.name.endswith(".lock"))
+
+
+def test_only_the_first_of_two_processes_writes(ranks, workplace, settings, tmp_path):
+    first, second = ranks(written, settings, tmp_path)
+    assert {"config.json", "decoder.safetensors", "train.json"} <= set(first)
+    assert second == []
