@@ -10,6 +10,14 @@ from src.tracking import Terminated
 from src.training.stopping import StopRequest, stop_requests
 
 
+@pytest.fixture(autouse=True)
+def in_the_foreground():
+    """A shell lets what it starts in the background ignore Ctrl-C: here it has its ordinary meaning."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
 

@@ -97,6 +97,35 @@ def test_every_step_has_its_scheduled_learning_rate(monkeypatch):
     assert rates == [{0.01 * learning_rate_factor(number, 6, 2, 0.05)} for number in range(6)]
 
 
+def test_an_epochs_gradient_norm_is_the_mean_of_its_steps(monkeypatch):
+    trainer = tiny.trainer(tiny.settings(train={"epochs": 2}))
+    step, norms = trainer.step, []
+
+    def noted(*arguments):
+        loss, norm = step(*arguments)
+        norms.append(norm)
+        return loss, norm
+
+    monkeypatch.setattr(trainer, "step", noted)
+    fitted(trainer)
+    for row, own in zip(trainer.progress.history, (norms[:3], norms[3:]), strict=True):
+        assert row["gradient_norm"] == pytest.approx(np.mean(own))
+
+
+def test_a_gradient_is_cut_off_at_its_greatest_norm():
+    trainer = tiny.trainer(tiny.settings(train={"clip_norm": 1e-3}))
+    optimise, norms = trainer.optimiser.step, []
+
+    def noted(*arguments):
+        gradients = [parameter.grad for parameter in trainer.decoder.parameters()]
+        norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
+        return optimise(*arguments)
+
+    trainer.optimiser.step = noted
+    fitted(trainer)
+    assert norms == pytest.approx([1e-3] * 6, rel=1e-2)
+
+
 def test_a_row_of_every_epoch_is_logged():
     run = tiny.Remembered()
     tiny.trainer(tiny.settings(train={"epochs": 3})).fit(run, None, StopRequest())
