@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,7 +80,25 @@ class Model(Section):
     hidden_size: Positive = 512
     embedding_size: Positive = 256
     attention_size: Positive = 256
-    dropout: Fraction = 0.4
+    dropout: Fraction = 0.5
+
+
+class Adapt(Section):
+    """What the controller may do while a run goes on (`src.training.adaptation`); every 0 switches something off."""
+
+    plateau_epochs: Annotated[int, Field(ge=0)] = 4
+    """Epochs without better validation CIDEr after which the learning rate is lowered."""
+    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    stop_epochs: Annotated[int, Field(ge=0)] = 8
+    """Epochs without better validation CIDEr after which training stops."""
+    ema_decay: Fraction = 0.995
+    """Decay per step of a moving average of the weights, which is validated beside them."""
+    most_sampling: Fraction = 0.0
+    """Greatest share of input words that scheduled sampling may take from the decoder itself."""
+    sampling_step: Fraction = 0.05
+    """How much that share grows after an epoch in which validation loss did not fall."""
+    spike_factor: Annotated[float, Field(ge=0.0)] = 20.0
+    """A gradient this many times longer than the usual one is left out."""
 
 
 class Train(Section):
@@ -100,6 +119,14 @@ class Train(Section):
     label_smoothing: Fraction = 0.1
     attention_penalty: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight of the doubly stochastic attention term (Xu et al. 2015, eq. 14)."""
+    micro_batch_images: Positive | None = None
+    """Images that a process computes at once; null: its whole share of the batch. Halved when GPU memory runs out."""
+    gradient_checkpointing: bool = False
+    """Compute the decoder's steps (and the CNN's blocks) again in the backward pass instead of keeping them."""
+    finetune_encoder: Annotated[int, Field(ge=0)] = 0
+    """Epochs at the end in which the CNN learns too, from the images themselves."""
+    encoder_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
+    adapt: Adapt = Adapt()
     save_every_steps: Positive = 200
     """Optimiser steps between two saved states, besides one at every epoch: the most a crash can cost."""
 
@@ -107,7 +134,7 @@ class Train(Section):
 class Decode(Section):
     beam_size: Annotated[int, Field(ge=1, le=64)] = 5
     max_words: Positive = 20
-    length_penalty: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    length_penalty: Annotated[float, Field(ge=0.0, le=2.0)] = 0.7
     """Exponent a of the length by which a hypothesis' log-probability is divided; 0 switches it off."""
     block_ngrams: Annotated[int, Field(ge=0)] = 0
     """No n-gram of this size is said twice in a caption; 0 switches it off."""
@@ -134,16 +161,15 @@ class Settings(Section):
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Every parameter as 'section.key': value, as MLflow and tables show them."""
-        flat: dict[str, str | int | float | bool | None] = {}
-        for section, value in self.model_dump(mode="json").items():
-            if isinstance(value, dict):
-                flat |= {
-                    f"{section}.{key}": "+".join(map(str, item)) if isinstance(item, list) else item
-                    for key, item in value.items()
-                }
-            else:
-                flat[section] = value
-        return flat
+        return dict(_flat("", self.model_dump(mode="json")))
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str | int | float | bool | None]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else key, item)
+    else:
+        yield prefix, "+".join(map(str, value)) if isinstance(value, list) else value
 
 
 def load(path: Path | str = "params.yaml") -> Settings:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from src import tracking
 from src.config import Settings
 from src.data.manifest import Manifest
-from src.decoding.describe import describe_rows
+from src.decoding.images import describe_images
 from src.encoders.cache import GRIDS_FILE, Embeddings
 from src.errors import UserError
 from src.metrics.evaluation import evaluate as score
@@ -45,10 +45,8 @@ def evaluate(settings: Settings, places: Places, group: Group) -> None:
     manifest = Manifest.load(places.dataset)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     captioner = Captioner.load(places.model, with_encoder=False).to(group.device)
-    if difference := captioner.provenance.difference(embeddings.provenance):
-        raise UserError(f"{places.model} was trained on other grids than {places.embeddings} holds ({difference})")
     rows = manifest.rows("test")
-    captions = dict(zip(rows, caption_rows(captioner, embeddings, rows, settings, group), strict=True))
+    captions = dict(zip(rows, caption_rows(captioner, embeddings, manifest, rows, settings, group), strict=True))
     if group.is_main:
         images = {
             manifest.images[row].name: EvaluatedImage(
@@ -71,13 +69,13 @@ def evaluate(settings: Settings, places: Places, group: Group) -> None:
 
 
 def caption_rows(
-    captioner: Captioner, embeddings: Embeddings, rows: list[int], settings: Settings, group: Group
+    captioner: Captioner, embeddings: Embeddings, manifest: Manifest, rows: list[int], settings: Settings, group: Group
 ) -> list[str]:
     """The best caption of each row, in the order of `rows`; every process captions its share and gets all of them."""
     captioner.decoder.eval()
     own = rows[group.rank :: group.size]
     with torch.inference_mode():
-        found = describe_rows(captioner.decoder, captioner.vocabulary, embeddings.grids, own, settings.decode)
+        found = describe_images(captioner, embeddings, manifest, own, settings)
         bar = tqdm(found, total=len(own), desc=f"caption ({captioner.name})", unit="img", disable=not group.is_main)
         mine = [captions[0].text for captions in bar]
     texts = [""] * len(rows)

@@ -183,6 +183,22 @@ def _extract(
         save()
 
 
+def encode(
+    encoder: Encoder, images: Sequence[ImageRecord], data_root: Path, settings: Embed, device: torch.device
+) -> Float16[np.ndarray, "image region feature"]:
+    """The grids of some images, in memory: for an encoder that has learnt since the cache was filled."""
+    encoder.to(device)
+    size = settings.batch_size
+    batches = [images[start : start + size] for start in range(0, len(images), size)]
+    read = ImageBytes(data_root)
+    with torch.inference_mode():
+        parts = [
+            encoder(pixels.to(device)).to(torch.float16).cpu().numpy()
+            for _, pixels in decoded(encoder, batches, read, settings.workers)
+        ]
+    return np.concatenate(parts)
+
+
 def decoded(
     encoder: Encoder, batches: Sequence[Sequence[ImageRecord]], read: ImageBytes, workers: int
 ) -> Iterator[tuple[int, UInt8[Tensor, "image 3 row column"]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from src.config import Embed
 from src.encoders import network as networks
@@ -56,6 +58,9 @@ class Provenance:
         return "; ".join(f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in mine if mine[key] != theirs[key])
 
 
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
+
+
 class Encoder(nn.Module):
     """A frozen CNN up to one of its layers.
 
@@ -70,6 +75,7 @@ class Encoder(nn.Module):
         self.network = network.module.eval()
         self.name = name
         self.precision = settings.precision
+        self.checkpointing = False
         self.image_size = settings.image_size or network.image_size
         scale = settings.normalisation if settings.normalisation != "default" else network.normalisation
         self.register_buffer("mean", torch.tensor(networks.NORMALISATIONS[scale][0]).view(1, 3, 1, 1), persistent=False)
@@ -118,6 +124,42 @@ class Encoder(nn.Module):
             columns=self.columns,
             features=self.features,
         )
+
+    def learnable(self) -> list[nn.Parameter]:
+        """What fine-tuning may change: the parameters in use but those of batch norms, whose statistics are frozen."""
+        norms = {f"{name}." for name, module in self.network.named_modules() if isinstance(module, _NORMS)}
+        return [
+            parameter
+            for key, parameter in self.network.named_parameters()
+            if key.rpartition(".")[0] in self.used and key.rpartition(".")[0] + "." not in norms
+        ]
+
+    def learn(self, checkpointing: bool = False) -> None:
+        """Let gradients through from here on.
+
+        Args:
+            checkpointing: keep what goes into each block and compute the block again in the backward pass.
+        """
+        for parameter in self.learnable():
+            parameter.requires_grad_(True)
+        if checkpointing and not self.checkpointing:
+            self.checkpointing = True
+            for block in self._blocks():
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+    def _blocks(self) -> list[nn.Module]:
+        """The network's largest parts that the grid passes through whole: its children, or theirs where a child is a
+        sequence."""
+        around = self.layer.split(".")
+        outside = {".".join(around[:depth]) for depth in range(1, len(around) + 1)}
+        blocks = []
+        for name, child in self.network.named_children():
+            parts = child.named_children() if isinstance(child, nn.Sequential) else [("", child)]
+            for part_name, part in parts:
+                full = f"{name}.{part_name}" if part_name else name
+                if full in self.used and full not in outside and next(part.parameters(), None) is not None:
+                    blocks.append(part)
+        return blocks
 
     def used_state(self) -> dict[str, Tensor]:
         """Parameters and buffers of the modules the grid passes through: what has to be kept to caption again."""

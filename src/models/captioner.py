@@ -57,6 +57,11 @@ class Captioner:
         return self.decoder.config.rnn.upper()
 
     @property
+    def tuned(self) -> bool:
+        """Its encoder has learnt with the decoder: cached grids are not its own."""
+        return bool(self.origin.get("encoder_tuned", False))
+
+    @property
     def device(self) -> torch.device:
         return next(self.decoder.parameters()).device
 
@@ -83,8 +88,12 @@ class Captioner:
         grids: Tensor = self.encoder(pixels.to(self.device))
         return grids.to(torch.float16)
 
-    def save(self, folder: Path, encoder_weights: Path) -> None:
-        """Write the bundle, in place of an old one; `encoder_weights` is the file the embedding cache keeps."""
+    def save(self, folder: Path, encoder_weights: Path | None = None) -> None:
+        """Write the bundle, in place of an old one.
+
+        Args:
+            encoder_weights: the file that the embedding cache keeps; not needed where the captioner has its encoder.
+        """
         temporary = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -92,7 +101,15 @@ class Captioner:
             {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()},
             temporary / DECODER_FILE,
         )
-        shutil.copyfile(encoder_weights, temporary / ENCODER_FILE)
+        if self.encoder is not None:
+            save_file(
+                {key: value.detach().cpu() for key, value in self.encoder.used_state().items()},
+                temporary / ENCODER_FILE,
+            )
+        elif encoder_weights is not None:
+            shutil.copyfile(encoder_weights, temporary / ENCODER_FILE)
+        else:
+            raise ValueError("a captioner without its encoder needs the encoder's weights to be saved")
         self.vocabulary.save(temporary / VOCABULARY_FILE)
         write_json(
             temporary / CONFIG_FILE,
@@ -112,6 +129,9 @@ class Captioner:
     def load(cls, folder: Path, *, with_encoder: bool = True) -> Captioner:
         """Read a bundle, in evaluation mode.
 
+        Args:
+            with_encoder: False saves time where cached grids are captioned; an encoder that has learnt always comes.
+
         Raises:
             UserError: the folder holds no bundle, or one that is damaged or of another format.
         """
@@ -127,6 +147,7 @@ class Captioner:
             decode = Decode.model_validate(stored["decode"])
             decoder = Decoder(config)
             decoder.load_state_dict(load_file(folder / DECODER_FILE))
+            with_encoder = with_encoder or bool(stored["origin"].get("encoder_tuned", False))
             weights = load_file(folder / ENCODER_FILE) if with_encoder else None
             origin, written = dict(stored["origin"]), stored["digest"]
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:

@@ -35,16 +35,33 @@ class DecoderConfig(BaseModel):
     dropout: float
 
 
+class Seen(NamedTuple):
+    """What teacher forcing needs of its images, computed once per image.
+
+    Attributes:
+        keys: of the regions, before their exponentials.
+        gates: the regions' projection onto the gates.
+        start: of every caption; the same for all of an image.
+    """
+
+    regions: Float[Tensor, "image region hidden"]
+    keys: Float[Tensor, "image region attention"]
+    gates: Float[Tensor, "image region gate"]
+    start: State
+
+
 class Taught(NamedTuple):
-    """A teacher-forced pass over packed captions (see `src.training.batches`).
+    """A teacher-forced pass over packed captions (see `src.training.batches`), or some steps of one.
 
     Attributes:
         features: of the words asked for; `Decoder.vocab` turns them into logits.
         attention: where every position looked.
+        state: behind the last step, of the captions active in it.
     """
 
     features: Float[Tensor, "word hidden"]
     attention: Float[Tensor, "image position region"]
+    state: State
 
 
 class Decoder(nn.Module):
@@ -133,30 +150,55 @@ class Decoder(nn.Module):
             active: how many captions of each image take part in each step, never growing.
             said: the positions whose words count, as indices into the flattened `image position`.
         """
-        regions, hidden, content = self._look(grids)
+        seen = self.look(grids, active[0])
+        return self.teach(seen, seen.start, inputs, active, said)
+
+    def look(self, grids: Float[Tensor, "image region feature"], captions: int) -> Seen:
+        """Look at the images, for teaching `captions` captions each."""
+        regions, *start = self._look(grids)
+        dtype = self._dtype(grids)
+        wide = torch.promote_types(dtype, torch.float32)
+        hidden, content = (values.unsqueeze(1).expand(-1, captions, -1) for values in start)
+        return Seen(regions, self.key(regions), self.region_gates(regions), State(hidden.to(dtype), content.to(wide)))
+
+    def teach(
+        self,
+        seen: Seen,
+        state: State,
+        inputs: Int[Tensor, "image position"],
+        active: Sequence[int],
+        said: Int[Tensor, " word"],
+    ) -> Taught:
+        """Steps of teacher forcing, from `state` on; arguments as in `forward`, for these steps alone."""
         embedded = self.dropout(self.embedding(inputs))
         recurred = recur(
             self.config.rnn,
             active,
             self.word_gates(embedded),
-            self.region_gates(regions),
-            self.key(regions),
+            seen.gates,
+            seen.keys,
             Weights(self.recurrent.weight, self.recurrent.bias, self.score),
-            hidden,
-            content,
-            self._dtype(grids),
+            State(state.hidden[:, : active[0]], state.cell[:, : active[0]]),
+            state.hidden.dtype,
         )
-        features = self._features(recurred.hidden, recurred.weighed, regions, embedded, said)
-        return Taught(features, recurred.attention)
+        features = self._features(recurred.hidden, recurred.weighed, seen.regions, embedded, said)
+        return Taught(features, recurred.attention, recurred.state)
 
     def _look(
         self, grids: Float[Tensor, "image region feature"]
     ) -> tuple[Float[Tensor, "image region hidden"], Float[Tensor, "image hidden"], Float[Tensor, "image cell"]]:
         """Regions with their positions, and the first state."""
         position = (self.row + self.column).flatten(0, 1)
-        regions = self.dropout(functional.relu(self.region(self.norm(grids.to(self.row.dtype))))) + position
+        regions = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
         hidden, content = self.start(regions.mean(dim=1)).tanh().split([self.config.hidden_size, self.cell_size], -1)
         return regions, hidden, content
+
+    def _normalised(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "image region feature"]:
+        # Autocast would have it in single precision, although what follows is rounded anyway.
+        dtype = self._dtype(grids)
+        with torch.autocast(grids.device.type, enabled=False):
+            weight, bias = self.norm.weight.to(dtype), self.norm.bias.to(dtype)
+            return functional.layer_norm(grids.to(dtype), self.norm.normalized_shape, weight, bias, self.norm.eps)
 
     def _features(
         self,

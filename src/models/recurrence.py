@@ -67,7 +67,8 @@ class Step(NamedTuple):
         openness: of the context gate, 0 to 1.
         query: its exponential.
         gates: after their non-linearities: LSTM input, forget, candidate, output; GRU reset, update, candidate.
-        recurrent_candidate: the GRU's candidate as the hidden state alone would have it, before the reset gate.
+        candidate: the GRU's candidate as the hidden state alone would have it, before the reset gate; an LSTM has none
+            (size 0).
     """
 
     state: State
@@ -75,7 +76,7 @@ class Step(NamedTuple):
     openness: Float[Tensor, "image caption 1"]
     query: Float[Tensor, "image caption attention"]
     gates: Float[Tensor, "image caption gate"]
-    recurrent_candidate: Float[Tensor, "image caption hidden"] | None
+    candidate: Float[Tensor, "image caption hidden"]
 
 
 def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State) -> Step:
@@ -100,7 +101,7 @@ def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Me
         enter, forget, candidate, leave = gates.chunk(4, dim=-1)
         content = forget * state.cell + enter * candidate
         following = State((leave * content.tanh()).to(state.hidden.dtype), content)
-        return Step(following, looked, openness, query, gates, None)
+        return Step(following, looked, openness, query, gates, gates[..., :0])
     recurrent_candidate = recurrent[..., 2 * hidden :]
     gates = inputs
     gates[..., : 2 * hidden].add_(recurrent[..., : 2 * hidden]).sigmoid_()
@@ -115,11 +116,13 @@ class Recurred(NamedTuple):
 
     Attributes:
         weighed: attention times openness: how much of each region a context holds.
+        state: behind the last step, of the captions active in it.
     """
 
     hidden: Float[Tensor, "image position hidden"]
     attention: Float[Tensor, "image position region"]
     weighed: Float[Tensor, "image position region"]
+    state: State
 
 
 def recur(
@@ -129,19 +132,20 @@ def recur(
     region_gates: Float[Tensor, "image region gate"],
     keys: Float[Tensor, "image region attention"],
     weights: Weights,
-    hidden: Float[Tensor, "image hidden"],
-    content: Float[Tensor, "image cell"],
+    state: State,
     dtype: torch.dtype,
 ) -> Recurred:
-    """Run packed captions through the cell from their images' first state; differentiable in every tensor.
+    """Run packed captions through the cell from `state`; differentiable in every tensor.
 
     Args:
         active: captions per image in each step, never growing; `word_gates` holds the steps one behind the other.
         keys: of the regions, not yet their exponentials.
         dtype: of the matrix products.
     """
-    outcome = _Recurrence.apply(cell, tuple(active), dtype, word_gates, region_gates, keys, *weights, hidden, content)
-    return Recurred(*outcome)
+    hidden, looked, weighed, content = _Recurrence.apply(
+        cell, tuple(active), dtype, word_gates, region_gates, keys, *weights, *state
+    )
+    return Recurred(hidden, looked, weighed, State(hidden[:, hidden.shape[1] - active[-1] :], content))
 
 
 class _Recurrence(torch.autograd.Function):
@@ -159,17 +163,12 @@ class _Recurrence(torch.autograd.Function):
         v: Tensor,
         hidden: Tensor,
         content: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.autocast(keys.device.type, enabled=False):
             wide = torch.promote_types(dtype, torch.float32)
             weights = Weights(matrix.to(dtype), bias.to(dtype), v.to(wide))
             memory = Memory(keys, attention.exponentials(keys), region_gates.to(dtype), weights)
-            captions = active[0]
-            state = State(
-                hidden.to(dtype).unsqueeze(1).expand(-1, captions, -1),
-                content.to(wide).unsqueeze(1).expand(-1, captions, -1),
-            )
-            first = state
+            first = state = State(hidden.to(dtype), content.to(wide))
             steps: list[Step] = []
             for inputs in torch.split(word_gates, list(active), dim=1):
                 count = inputs.shape[1]
@@ -179,12 +178,8 @@ class _Recurrence(torch.autograd.Function):
             looked = torch.cat([one.attention for one in steps], dim=1)
             openness = torch.cat([one.openness for one in steps], dim=1)
             weighed = looked * openness
-            candidates = [one.recurrent_candidate for one in steps if one.recurrent_candidate is not None]
-            ctx.cell, ctx.active, ctx.dtypes = (
-                cell,
-                active,
-                [x.dtype for x in (word_gates, region_gates, keys, matrix, bias, v, hidden, content)],
-            )
+            ctx.cell, ctx.active = cell, active
+            ctx.dtypes = [x.dtype for x in (word_gates, region_gates, keys, matrix, bias, v, hidden, content)]
             ctx.save_for_backward(
                 memory.keys,
                 memory.gates,
@@ -193,53 +188,38 @@ class _Recurrence(torch.autograd.Function):
                 first.hidden,
                 first.cell,
                 all_hidden,
-                torch.cat([one.state.cell for one in steps], dim=1),
-                torch.cat([one.gates.to(dtype) for one in steps], dim=1),
-                torch.cat([one.query for one in steps], dim=1),
                 looked,
                 openness,
-                torch.cat(candidates, dim=1).to(dtype) if candidates else openness.new_empty(0),
+                *(kept for one in steps for kept in (one.state.cell, one.gates, one.query, one.candidate)),
             )
-        return all_hidden, looked, weighed
+        return all_hidden, looked, weighed, state.cell.clone()
 
     @staticmethod
-    def backward(ctx: Any, d_hidden: Tensor, d_looked: Tensor, d_weighed: Tensor) -> tuple[Tensor | None, ...]:
-        (
-            keys,
-            region_gates,
-            matrix,
-            v,
-            hidden_0,
-            cell_0,
-            hidden,
-            content,
-            gates,
-            query,
-            looked,
-            openness,
-            candidate,
-        ) = ctx.saved_tensors
+    def backward(
+        ctx: Any, d_hidden: Tensor, d_looked: Tensor, d_weighed: Tensor, d_content: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        keys, region_gates, matrix, v, hidden_0, cell_0, hidden, looked, openness, *kept = ctx.saved_tensors
         size = hidden.shape[-1]
         dtype, wide = matrix.dtype, v.dtype
         weighed = looked * openness
-        d_inputs = gates.new_empty(*hidden.shape[:2], gates.shape[-1])
-        d_product = gates.new_empty(*hidden.shape[:2], matrix.shape[0])
+        d_inputs = hidden.new_empty(*hidden.shape[:2], region_gates.shape[-1])
+        d_product = hidden.new_empty(*hidden.shape[:2], matrix.shape[0])
         d_keys, d_v = torch.zeros_like(keys), torch.zeros_like(v)
         back_hidden = hidden_0.new_zeros(hidden_0.shape[0], 0, size, dtype=wide)
-        back_cell = cell_0.new_zeros(cell_0.shape[0], 0, cell_0.shape[-1], dtype=wide)
+        back_cell = d_content.to(wide)
         ends = list(torch.tensor(ctx.active).cumsum(0).tolist())
         for time in reversed(range(len(ctx.active))):
             count = ctx.active[time]
             here = slice(ends[time] - count, ends[time])
             before = slice(here.start - ctx.active[time - 1], here.start - ctx.active[time - 1] + count)
             former_hidden = hidden[:, before] if time else hidden_0
-            former_cell = content[:, before] if time else cell_0
+            former_cell = kept[4 * (time - 1)][:, :count] if time else cell_0
+            content, acts, query, candidate = kept[4 * time : 4 * time + 4]
             d_h = d_hidden[:, here].to(wide, copy=True)  # the incoming gradient belongs to autograd
             d_h[:, : back_hidden.shape[1]] += back_hidden
-            acts = gates[:, here].to(wide)
             if ctx.cell == "lstm":
                 enter, forget, proposal, leave = acts.chunk(4, dim=-1)
-                squashed = content[:, here].tanh()
+                squashed = content.tanh()
                 d_c = d_h * leave * (1 - squashed * squashed)
                 d_c[:, : back_cell.shape[1]] += back_cell
                 d_in = torch.cat(
@@ -258,7 +238,7 @@ class _Recurrence(torch.autograd.Function):
                 reset, update, proposal = acts.chunk(3, dim=-1)
                 d_proposal = d_h * (1 - update) * (1 - proposal * proposal)
                 d_update = d_h * (former_hidden.to(wide) - proposal) * update * (1 - update)
-                d_reset = d_proposal * candidate[:, here].to(wide) * reset * (1 - reset)
+                d_reset = d_proposal * candidate * reset * (1 - reset)
                 d_in = torch.cat([d_reset, d_update, d_proposal], dim=-1)
                 d_recurrent = torch.cat([d_reset, d_update, d_proposal * reset], dim=-1)
                 carried = d_h * update
@@ -268,7 +248,7 @@ class _Recurrence(torch.autograd.Function):
             d_open = (d_w * looked[:, here]).sum(dim=-1, keepdim=True)
             d_look = d_w * openness[:, here] + d_looked[:, here]
             d_score = looked[:, here] * (d_look - (looked[:, here] * d_look).sum(dim=-1, keepdim=True))
-            d_query = attention.add_gradients(keys, query[:, here], v, d_score, d_keys, d_v)
+            d_query = attention.add_gradients(keys, query, v, d_score, d_keys, d_v)
             opened = openness[:, here]
             d_product[:, here] = torch.cat([d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1).to(
                 dtype
@@ -288,8 +268,8 @@ class _Recurrence(torch.autograd.Function):
             d_matrix,
             flat.sum(dim=0, dtype=wide),
             d_v,
-            back_hidden.sum(dim=1),
-            back_cell.sum(dim=1) if ctx.cell == "lstm" else cell_0.new_zeros(cell_0.shape[0], 0),
+            back_hidden,
+            back_cell if cell_0.numel() else torch.zeros_like(cell_0),
         )
         return (None, None, None, *(x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
 

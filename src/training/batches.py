@@ -7,13 +7,13 @@ lie behind one another without holes but for the rounding within the batch. Imag
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, Float16, Int, UInt8
 from torch import Tensor
 
 from src.data.manifest import ImageRecord
@@ -36,6 +36,7 @@ class Batch:
         slot: which of its image's captions a position belongs to.
         active: captions per image in each step; `sum(active)` positions in all.
         captions: how many captions there are (an image may have fewer than the slots).
+        grids: or the pictures themselves, while the encoder learns too.
     """
 
     rows: Int[np.ndarray, " image"]
@@ -45,9 +46,9 @@ class Batch:
     slot: Int[Tensor, " position"]
     active: tuple[int, ...]
     captions: int
-    grids: Float[Tensor, "image region feature"] | None = None
+    grids: Float[Tensor, "image region feature"] | UInt8[Tensor, "image 3 row column"] | None = None
 
-    def with_grids(self, grids: Float[Tensor, "image region feature"]) -> Batch:
+    def with_grids(self, grids: Tensor) -> Batch:
         return replace(self, grids=grids)
 
     def to(self, device: torch.device) -> Batch:
@@ -155,14 +156,18 @@ class GridReader:
         return torch.from_numpy(self.grids[rows])
 
 
+Reader = Callable[[Int[np.ndarray, " image"]], Tensor]
+"""Gives what a decoder looks at, by row of the manifest: grids, or the pictures themselves."""
+
+
 def read_ahead(
-    images: CaptionedImages, order: Sequence[Int[np.ndarray, " image"]], grids: GridReader, device: torch.device
+    images: CaptionedImages, order: Sequence[Int[np.ndarray, " image"]], read: Reader, device: torch.device
 ) -> Iterator[Batch]:
     """The batches of `order` with their grids, one being read while the caller computes on the one before."""
 
     def load(chosen: Int[np.ndarray, " image"]) -> Batch:
         batch = images.pack(chosen)
-        features = grids(batch.rows)
+        features = read(batch.rows)
         if device.type == "cuda":
             features = features.pin_memory()
         return batch.with_grids(features)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from src.models.decoder import Decoder
+from src.data.vocabulary import END, PAD, START
+from src.encoders.encoder import Encoder
+from src.models.decoder import Decoder, Seen
+from src.models.recurrence import State
 from src.training.batches import Batch
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROWS = 1024
 """Words whose logits exist at one time."""
 
@@ -31,22 +38,115 @@ class Losses(NamedTuple):
 class TeacherForcing(nn.Module):
     """Cross-entropy of every word given the words before it.
 
-    A module round the decoder, so that DistributedDataParallel sees every use of every parameter.
+    Computes in `precision`, whoever calls it.
     """
 
-    def __init__(self, decoder: Decoder, label_smoothing: float = 0.0, coverage: bool = False) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        label_smoothing: float = 0.0,
+        coverage: bool = False,
+        checkpointing: bool = False,
+        encoder: Encoder | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        """
+        Args:
+            encoder: turns the pixels of batches that hold pixels into grids; learns when its parameters do.
+            coverage: work out the doubly stochastic term too.
+            checkpointing: keep only the states between groups of steps and compute the rest again in the backward pass
+                (Chen et al. 2016, with the square root of the number of steps as groups).
+        """
         super().__init__()
         self.decoder, self.label_smoothing, self.coverage = decoder, label_smoothing, coverage
+        self.checkpointing, self.encoder, self.precision = checkpointing, encoder, precision
 
-    def forward(self, batch: Batch) -> Losses:
+    def forward(self, batch: Batch, sampling: float = 0.0) -> Losses:
+        """
+        Args:
+            sampling: share of input words that the decoder supplies itself (see `own_words`).
+        """
+        with self._autocast(batch):
+            return self._losses(batch, sampling)
+
+    def grids(self, batch: Batch) -> Float[Tensor, "image region feature"]:
+        """The batch's grids, encoded now if it holds pixels."""
         assert batch.grids is not None
-        taught = self.decoder(batch.grids, batch.inputs, batch.active, batch.said)
-        targets = batch.targets.flatten()[batch.said]
-        nats = cross_entropy(
-            taught.features, self.decoder.vocab, targets, self.label_smoothing if self.training else 0.0
-        )
-        coverage = attention_coverage(taught.attention, batch) if self.coverage else nats.new_zeros(())
-        return Losses(nats, coverage)
+        if batch.grids.dtype != torch.uint8:
+            return batch.grids
+        assert self.encoder is not None
+        grids: Tensor = self.encoder(batch.grids)
+        return grids
+
+    def _autocast(self, batch: Batch) -> torch.autocast:
+        dtype = AUTOCAST.get(self.precision)
+        return torch.autocast(batch.inputs.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def _losses(self, batch: Batch, sampling: float) -> Losses:
+        seen = self.decoder.look(self.grids(batch), batch.active[0])
+        inputs = own_words(self.decoder, seen, batch, sampling) if sampling else batch.inputs
+        nats, attention, state = [], [], seen.start
+        for part in _parts(batch, inputs, self.checkpointing and torch.is_grad_enabled()):
+            if self.checkpointing:
+                found = checkpoint(self._teach, seen, state, part, use_reentrant=False)
+            else:
+                found = self._teach(seen, state, part)
+            nats.append(found[0])
+            attention.append(found[1])
+            state = found[2]
+        total = torch.stack(nats).sum()
+        coverage = attention_coverage(torch.cat(attention, dim=1), batch) if self.coverage else total.new_zeros(())
+        return Losses(total, coverage)
+
+    def _teach(self, seen: Seen, state: State, part: Part) -> tuple[Tensor, Tensor, State]:
+        taught = self.decoder.teach(seen, state, part.inputs, part.active, part.said)
+        targets = part.targets.flatten().index_select(0, part.said)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return cross_entropy(taught.features, self.decoder.vocab, targets, smoothing), taught.attention, taught.state
+
+
+class Part(NamedTuple):
+    """Some consecutive steps of a batch."""
+
+    inputs: Int[Tensor, "image position"]
+    targets: Int[Tensor, "image position"]
+    said: Int[Tensor, " word"]
+    active: tuple[int, ...]
+
+
+def _parts(batch: Batch, inputs: Int[Tensor, "image position"], several: bool) -> list[Part]:
+    if not several:
+        return [Part(inputs, batch.targets, batch.said, batch.active)]
+    size = math.ceil(len(batch.active) ** 0.5)
+    parts, start = [], 0
+    for first in range(0, len(batch.active), size):
+        active = batch.active[first : first + size]
+        here = slice(start, start + sum(active))
+        targets = batch.targets[:, here]
+        parts.append(Part(inputs[:, here], targets, (targets != PAD).flatten().nonzero().squeeze(1), active))
+        start = here.stop
+    return parts
+
+
+@torch.no_grad()
+def own_words(decoder: Decoder, seen: Seen, batch: Batch, share: float) -> Int[Tensor, "image position"]:
+    """Scheduled sampling (Bengio et al. 2015) in parallel (Mihaylova and Martins 2019): the inputs, a `share` of them
+    replaced by words drawn from what the decoder would have said there, given the true words before."""
+    # Position of each word's predecessor: the same slot, one step earlier. First steps have none.
+    starts = [0, *itertools.accumulate(batch.active)]
+    before = [start + slot for start, count in zip(starts, batch.active[1:], strict=False) for slot in range(count)]
+    former = torch.tensor([-1] * batch.active[0] + before, device=batch.inputs.device)
+    chosen = (torch.rand(batch.inputs.shape, device=former.device) < share) & (former >= 0) & (batch.inputs != PAD)
+    image, position = chosen.nonzero(as_tuple=True)
+    if not len(image):
+        return batch.inputs
+    said = image * batch.inputs.shape[1] + former[position]
+    taught = decoder.teach(seen, seen.start, batch.inputs, batch.active, said)
+    logits = decoder.vocab(taught.features).float()
+    logits[:, [PAD, START, END]] = -torch.inf
+    inputs = batch.inputs.clone()
+    inputs[image, position] = torch.multinomial(logits.softmax(dim=-1), 1).squeeze(1)
+    return inputs
 
 
 def cross_entropy(

@@ -7,6 +7,7 @@ newest state costs the steps since the previous one, no more.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -58,11 +59,24 @@ class ResumeFolder:
             unfinished.unlink()
 
     def save(self, step: int, state: SavedState) -> None:
+        """Write the state after optimiser step `step`, and let go of those before its predecessor.
+
+        Raises:
+            UserError: the disk is full; what was saved before is untouched.
+        """
         facts = json.dumps(state.facts)
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
         data = save(tensors, {"facts": facts, "digest": _digest(tensors, facts)})
-        with write_atomically(self._path(step)) as file:
-            file.write(data)
+        try:
+            with write_atomically(self._path(step)) as file:
+                file.write(data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"no space is left in {self.folder} for the state after step {step} ({len(data) / 2**20:.0f} MiB): "
+                "free some and give the same command again; the state before it is whole"
+            ) from None
         for old in self._paths()[:-KEEP]:
             old.unlink()
 

@@ -14,8 +14,11 @@ from src import tracking
 from src.config import Settings, fingerprint
 from src.data.manifest import Manifest
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
-from src.decoding.describe import describe_rows
+from src.decoding.images import describe_images
+from src.encoders import encoder as encoders
 from src.encoders.cache import WEIGHTS_FILE, Embeddings
+from src.encoders.encoder import Encoder
+from src.errors import UserError
 from src.files import write_json
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
@@ -66,7 +69,14 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
     )
     torch.manual_seed(settings.seed)
     trainer = Trainer(
-        settings, manifest, vocabulary, embeddings.grids, _decoder(settings, vocabulary, embeddings), group
+        settings,
+        manifest,
+        vocabulary,
+        embeddings.grids,
+        _decoder(settings, vocabulary, embeddings),
+        group,
+        encoder=_encoder(settings, embeddings) if settings.train.finetune_encoder else None,
+        data_root=settings.dataset.root,
     )
     folder = ResumeFolder(resume, f"train-{identity}") if group.is_main else None
     try:
@@ -89,9 +99,9 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
             trainer.fit(run, folder, stop)
             if folder is not None:
                 captioner = _captioner(trainer, settings, embeddings, hashes)
-                captioner.save(places.model, embeddings.folder / WEIGHTS_FILE)
+                captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
                 _report(trainer, captioner, run, places)
-                run.table(_examples(captioner, manifest, embeddings), "examples.json")
+                run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
                 folder.remove()
     finally:
         if folder is not None:
@@ -112,6 +122,13 @@ def _decoder(settings: Settings, vocabulary: Vocabulary, embeddings: Embeddings)
     )
 
 
+def _encoder(settings: Settings, embeddings: Embeddings) -> Encoder:
+    encoder = encoders.load(settings.embed, settings.seed)
+    if difference := encoder.provenance.difference(embeddings.provenance):
+        raise UserError(f"the encoder that is to learn did not make {embeddings.folder} ({difference})")
+    return encoder
+
+
 def _tracked(
     name: str, settings: Settings, hashes: Mapping[str, str], trainer: Trainer, places: Places, group: Group
 ) -> AbstractContextManager[tracking.Run]:
@@ -128,9 +145,17 @@ def _tracked(
 
 
 def _captioner(trainer: Trainer, settings: Settings, embeddings: Embeddings, hashes: Mapping[str, str]) -> Captioner:
-    trainer.decoder.load_state_dict(trainer.best)
-    origin = {**hashes, "val_CIDEr": trainer.progress.best_cider, "parameters": settings.flat()}
-    return Captioner(trainer.decoder.eval(), trainer.vocabulary, embeddings.provenance, settings.decode, origin)
+    """The best epoch. Its encoder comes with it when it has learnt; otherwise the cache's weights are its."""
+    trainer.load_best()
+    tuned = trainer.encoder if any(name.startswith("encoder.") for name in trainer.best) else None
+    origin = {
+        **hashes,
+        "val_CIDEr": trainer.progress.best_cider,
+        "encoder_tuned": tuned is not None,
+        "parameters": settings.flat(),
+    }
+    provenance = tuned.provenance if tuned else embeddings.provenance
+    return Captioner(trainer.decoder.eval(), trainer.vocabulary, provenance, settings.decode, origin, tuned)
 
 
 def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: Places) -> None:
@@ -150,10 +175,13 @@ def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: P
     write_json(places.report, {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id, **figures})
 
 
-def _examples(captioner: Captioner, manifest: Manifest, embeddings: Embeddings) -> list[dict[str, object]]:
+def _examples(
+    captioner: Captioner, manifest: Manifest, embeddings: Embeddings, settings: Settings
+) -> list[dict[str, object]]:
     """Captions of the first validation images, beside what people wrote."""
     rows = manifest.rows("val")[:EXAMPLES]
-    captions = describe_rows(captioner.decoder, captioner.vocabulary, embeddings.grids, rows, captioner.decode)
+    with torch.inference_mode():
+        captions = list(describe_images(captioner, embeddings, manifest, rows, settings))
     return [
         {
             "image": manifest.images[row].name,

@@ -7,34 +7,35 @@ therefore goes on to the same weights, bit by bit, as a run that was never inter
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float16
+from jaxtyping import Float16, Int
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from src.config import Decode, Settings
+from src.config import Settings
 from src.data.manifest import Manifest
 from src.data.vocabulary import Vocabulary
-from src.decoding.describe import describe
+from src.encoders.encoder import Encoder
 from src.errors import UserError
-from src.metrics.cider import CiderScorer
 from src.models.decoder import Decoder
 from src.processes import Group
 from src.tracking import Run
-from src.training.batches import Batch, CaptionedImages, GridReader, read_ahead
+from src.training.adaptation import Controller
+from src.training.batches import Batch, CaptionedImages, GridReader, Reader, read_ahead
+from src.training.gradients import MovingAverage, add_up, parameter_groups
 from src.training.objectives import TeacherForcing
+from src.training.pixels import PixelReader
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
 from src.training.schedule import learning_rate_factor
 from src.training.stopping import StopRequest
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from src.training.validation import Validation
 
 
 @dataclass
@@ -42,9 +43,12 @@ class Progress:
     """Where a run stands: all of it is saved with a state, as JSON.
 
     Attributes:
-        step: optimiser steps done; `step % steps per epoch` is the position in the epoch.
+        step: optimiser steps done; what they exceed the finished epochs by is the position in the epoch.
         words, loss, norms: sums over the steps of the epoch under way: target words, nats, gradient norms.
         history: one row per finished epoch.
+        events: decisions and incidents, (epoch, text).
+        finetune_from: epochs that were finished when the encoder began to learn.
+        micro_batch: images computed at once, after memory ran out.
     """
 
     step: int = 0
@@ -54,11 +58,27 @@ class Progress:
     best_epoch: int = 0
     best_cider: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
+    events: list[tuple[int, str]] = field(default_factory=list)
+    finetune_from: int | None = None
+    micro_batch: int | None = None
+    controller: Controller = field(default_factory=Controller)
     run_id: str = ""
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Progress:
+        controller = Controller(**record["controller"])
+        events = [(epoch, text) for epoch, text in record["events"]]
+        return cls(**{**record, "controller": controller, "events": events})
 
 
 class Trainer:
-    """Trains one decoder on cached grids; validation CIDEr chooses its best epoch."""
+    """Trains one decoder on cached grids, then, if asked to, its encoder with it; validation CIDEr chooses the best
+    epoch.
+
+    Args:
+        encoder: the one that made the grids; needed for `train.finetune_encoder` alone.
+        data_root: where its pictures lie.
+    """
 
     def __init__(
         self,
@@ -68,29 +88,40 @@ class Trainer:
         grids: Float16[np.ndarray, "row region feature"],
         decoder: Decoder,
         group: Group,
+        encoder: Encoder | None = None,
+        data_root: Path = Path("data"),
     ) -> None:
-        self.settings, self.vocabulary, self.grids, self.group = settings, vocabulary, grids, group
+        self.settings, self.vocabulary, self.group = settings, vocabulary, group
         train = settings.train
         if train.precision == "fp16" and group.device.type != "cuda":
             raise UserError("train.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
         self.images = CaptionedImages(
             manifest.split("train"), manifest.rows("train"), vocabulary, settings.prepare.max_words
         )
-        self.validation = CaptionedImages(
-            manifest.split("val"), manifest.rows("val"), vocabulary, settings.prepare.max_words
+        self.validation = Validation(settings, manifest, vocabulary, group)
+        found = len(self.images), len(self.validation.images)
+        if not all(found):
+            raise UserError(f"the dataset has {found[0]} training and {found[1]} validation images")
+        self.decoder, self.encoder = decoder.to(group.device), encoder
+        self.teaching = TeacherForcing(
+            decoder,
+            train.label_smoothing,
+            coverage=train.attention_penalty > 0,
+            checkpointing=train.gradient_checkpointing,
+            encoder=encoder,
+            precision=train.precision,
         )
-        if not len(self.images) or not len(self.validation):
-            raise UserError(f"the dataset has {len(self.images)} training and {len(self.validation)} validation images")
-        self.references = CiderScorer([image.words for image in manifest.split("val")])
-        self.decoder = decoder.to(group.device)
-        self.teaching = TeacherForcing(self.decoder, train.label_smoothing, coverage=train.attention_penalty > 0)
-        self.objective: nn.Module = self.teaching
-        if group.size > 1:
-            self.objective = DistributedDataParallel(self.teaching)
-        self.optimiser = torch.optim.AdamW(
-            parameter_groups(self.decoder, train.weight_decay), lr=train.learning_rate, fused=True
-        )
+        groups = parameter_groups(decoder, train.weight_decay)
+        self.read: Reader = GridReader(grids)
+        self.read_pixels: Reader | None = None
+        if encoder is not None:
+            encoder.to(group.device)
+            self.read_pixels = PixelReader(encoder, manifest, data_root, settings.embed.workers)
+            groups.append({"params": encoder.learnable(), "weight_decay": 0.0})
+        self.optimiser = torch.optim.AdamW(groups, lr=train.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=train.precision == "fp16")
+        decay = train.adapt.ema_decay
+        self.average = MovingAverage(decoder.parameters(), decay) if decay else None
         self.steps_per_epoch = len(self.images.order(0, train.batch_images, settings.seed))
         self.steps = self.steps_per_epoch * train.epochs
         self.progress = Progress()
@@ -99,48 +130,82 @@ class Trainer:
     # What a run does ------------------------------------------------------------------------------------------------
 
     def fit(self, run: Run, folder: ResumeFolder | None, stop: StopRequest) -> None:
-        """Train from where `progress` stands to the last epoch, saving states to `folder` (rank 0's; None elsewhere).
+        """Train from where `progress` stands to the end, saving states to `folder` (rank 0's; None elsewhere).
 
         Raises:
             KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
+            UserError: the loss is no number, or one image is too much for the GPU's memory.
         """
-        history = self.progress.history
-        for epoch, row in enumerate(history, start=1):
+        progress = self.progress
+        for epoch, row in enumerate(progress.history, start=1):
             run.log(epoch, row)
+        for epoch, text in progress.events:
+            run.event(epoch, text)
         with ResourceMonitor() as monitor:
-            while len(history) < self.settings.train.epochs:
-                epoch = len(history)  # not of the steps: stopped after its last one, an epoch is still to be validated
+            while (epoch := self._next_epoch(run)) >= 0:
                 monitor.snapshot()  # what went before is no part of the epoch
-                row = {**self._epoch(epoch, folder, stop, monitor), **monitor.snapshot(), **self._validate()}
-                self._close_epoch(epoch + 1, row)
+                row = {**self._epoch(epoch, folder, stop, monitor, run), **monitor.snapshot(), **self._validate()}
+                decisions = self._close_epoch(epoch + 1, row)
                 # On disk first: after a crash between the two the next attempt logs the epoch, and nothing twice.
                 self.save(folder)
                 run.log(epoch + 1, row)
+                for text in decisions:
+                    run.event(epoch + 1, text)
                 if self.group.is_main:
-                    best = self.progress.best_epoch == epoch + 1
-                    tqdm.write(_line(epoch + 1, self.settings.train.epochs, row, best))
+                    tqdm.write(_line(epoch + 1, row, progress.best_epoch == epoch + 1))
+                    for text in decisions:
+                        tqdm.write(f"           {text}")
+
+    def _next_epoch(self, run: Run) -> int:
+        """The epoch to do, -1 when all is done. Lets the encoder learn when the decoder has learnt."""
+        progress, train = self.progress, self.settings.train
+        # Not of the steps: stopped after its last one, an epoch is still to be validated.
+        epoch = len(progress.history)
+        if progress.finetune_from is None and (epoch >= train.epochs or progress.controller.stopped):
+            if not train.finetune_encoder:
+                return -1
+            self._load(self.best)
+            progress.finetune_from = epoch
+            norms = progress.controller.norms
+            progress.controller = Controller(best=progress.best_cider, norms=norms, averaged=False)
+            self._tell(run, epoch, "the encoder learns from here on, from the images themselves")
+        if progress.finetune_from is not None:
+            if self.encoder is None:
+                raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
+            if epoch >= progress.finetune_from + train.finetune_encoder or progress.controller.stopped:
+                return -1
+            self.encoder.learn(checkpointing=train.gradient_checkpointing)
+        return epoch
+
+    @property
+    def reader(self) -> Reader:
+        """Grids, or pixels while the encoder learns."""
+        if self.progress.finetune_from is None:
+            return self.read
+        assert self.read_pixels is not None
+        return self.read_pixels
 
     def _epoch(
-        self, epoch: int, folder: ResumeFolder | None, stop: StopRequest, monitor: ResourceMonitor
+        self, epoch: int, folder: ResumeFolder | None, stop: StopRequest, monitor: ResourceMonitor, run: Run
     ) -> dict[str, float]:
         train, group, progress = self.settings.train, self.group, self.progress
         self.teaching.train()
         order = self.images.order(epoch, train.batch_images, self.settings.seed)
         begin = progress.step - epoch * self.steps_per_epoch
-        mine = [chosen[group.rank :: group.size] for chosen in order[begin:]]
+        own = [chosen[group.rank :: group.size] for chosen in order[begin:]]
         bar = tqdm(
             total=len(order),
             initial=begin,
-            desc=f"epoch {epoch + 1}/{train.epochs}",
+            desc=f"epoch {epoch + 1}/{train.epochs + train.finetune_encoder}",
             unit="batch",
             leave=False,
             disable=not group.is_main,
         )
-        batches = read_ahead(self.images, mine, GridReader(self.grids), group.device)
+        batches = read_ahead(self.images, own, self.reader, group.device)
         with bar:
-            for chosen, batch in zip(order[begin:], monitor.timed(batches), strict=True):
+            for chosen, mine, batch in zip(order[begin:], own, monitor.timed(batches), strict=True):
                 words, captions = self.images.count(chosen)
-                own_loss, norm = self.step(batch, words, captions)
+                own_loss, norm = self.step(batch, mine, words, captions, run)
                 # One exchange tells every process the whole loss and whether any of them was asked to stop.
                 loss, stopping = group.sum(own_loss, bool(stop))
                 if not np.isfinite(loss):
@@ -162,74 +227,147 @@ class Trainer:
         return {
             "train_loss": progress.loss / progress.words,
             "gradient_norm": progress.norms / len(order),
-            "learning_rate": self._learning_rate(progress.step - 1),
+            "learning_rate": self._learning_rates(progress.step - 1)[0],
         }
 
-    def step(self, batch: Batch, words: int, captions: int) -> tuple[float, float]:
-        """One optimiser step over a batch shared by all processes. Returns this process' summed loss in nats, and the
-        norm of the whole gradient."""
-        train, group = self.settings.train, self.group
-        for parameters in self.optimiser.param_groups:
-            parameters["lr"] = self._learning_rate(self.progress.step)
-        torch.manual_seed(_mix(self.settings.seed, self.progress.step, group.rank))
-        with self._autocast():
-            losses = self.objective(batch)
-            loss = losses.nats / words + train.attention_penalty * losses.coverage / captions
-        # DistributedDataParallel averages over processes; words and captions are counted over all of them.
-        self.scaler.scale(loss * group.size).backward()
-        self.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.decoder.parameters(), train.clip_norm)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.optimiser.zero_grad(set_to_none=True)
-        return float(losses.nats.detach()), float(norm)
+    def step(
+        self, batch: Batch, mine: Int[np.ndarray, " image"], words: int, captions: int, run: Run
+    ) -> tuple[float, float]:
+        """One optimiser step.
 
-    def _learning_rate(self, step: int) -> float:
+        Args:
+            batch, mine: this process' share of the images, packed, and their positions in the training split.
+            words, captions: of all processes' shares.
+
+        Returns:
+            this process' summed loss in nats, and the norm of the whole gradient before clipping.
+        """
+        train, progress = self.settings.train, self.progress
+        rates = self._learning_rates(progress.step)
+        for parameters, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            parameters["lr"] = rate
+        while True:
+            try:
+                nats = self._backward(batch, mine, words, captions)
+                break
+            except torch.OutOfMemoryError as error:
+                self._halve(len(mine), run, error)
+        add_up(self._learning(), self.group)
+        self.scaler.unscale_(self.optimiser)
+        norm = float(nn.utils.clip_grad_norm_(self._learning(), train.clip_norm))
+        # A norm that is no number is the scaler's business; where there is no scaler the loss will say so.
+        if not np.isfinite(norm) or progress.controller.accepts(norm, train.adapt):
+            self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(progress.step + 1)
+        return nats, norm
+
+    def _backward(self, batch: Batch, mine: Int[np.ndarray, " image"], words: int, captions: int) -> float:
+        """Gradients of this process' share, micro-batch by micro-batch. Sums over the batch divided by the counts of
+        the whole one: they add up to the same gradient however the images are divided."""
+        train, progress = self.settings.train, self.progress
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.manual_seed(_mix(self.settings.seed, progress.step, self.group.rank))
+        nats = 0.0
+        for part in self._micro_batches(batch, mine):
+            losses = self.teaching(part, progress.controller.sampling)
+            loss = losses.nats / words + train.attention_penalty * losses.coverage / captions
+            self.scaler.scale(loss).backward()
+            nats += float(losses.nats.detach())
+        return nats
+
+    def _micro_batches(self, batch: Batch, mine: Int[np.ndarray, " image"]) -> Iterator[Batch]:
+        size = self.progress.micro_batch or self.settings.train.micro_batch_images or len(mine)
+        if size >= len(mine):
+            if len(mine):
+                yield batch
+            return
+        assert batch.grids is not None
+        for start in range(0, len(mine), size):
+            part = self.images.pack(mine[start : start + size]).to(self.group.device)
+            yield part.with_grids(batch.grids[start : start + size])
+
+    def _halve(self, images: int, run: Run, error: torch.OutOfMemoryError) -> None:
+        size = self.progress.micro_batch or self.settings.train.micro_batch_images or images
+        if size == 1:
+            raise UserError(
+                "one image is too much for the GPU's memory: use train.gradient_checkpointing=true, "
+                "train.precision=bf16 or a smaller model"
+            ) from error
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.group.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.progress.micro_batch = (size + 1) // 2
+        text = f"GPU memory ran out: {self.progress.micro_batch} images at once instead of {size}, in the same batch"
+        self._tell(run, len(self.progress.history), text)
+
+    def _tell(self, run: Run, epoch: int, text: str) -> None:
+        """An incident between two epochs: kept with the state, in the log, and shown."""
+        self.progress.events.append((epoch, text))
+        run.event(epoch, text)
+        if self.group.is_main:
+            tqdm.write(f"           {text}")
+
+    def _learning(self) -> list[nn.Parameter]:
+        groups = self.optimiser.param_groups
+        return [parameter for group in groups for parameter in group["params"] if parameter.requires_grad]
+
+    def _learning_rates(self, step: int) -> list[float]:
+        """Of the decoder's matrices, its other parameters and, where there is one, the encoder."""
         train = self.settings.train
-        return train.learning_rate * learning_rate_factor(
-            step, self.steps, train.warmup_steps, train.final_learning_rate
-        )
+        if self.progress.finetune_from is None:
+            factor = learning_rate_factor(step, self.steps, train.warmup_steps, train.final_learning_rate)
+        else:
+            factor = train.final_learning_rate
+        decoder = train.learning_rate * factor * self.progress.controller.rate
+        encoder = train.encoder_learning_rate * self.progress.controller.rate
+        return [decoder, decoder, encoder][: len(self.optimiser.param_groups)]
 
     def _validate(self) -> dict[str, float]:
-        """Loss and greedy CIDEr on the validation split, each image counted once by one process."""
-        self.teaching.eval()
-        group, rank = self.group, self.group.rank
-        own = np.arange(len(self.validation))[rank :: group.size]
-        nats, captions = 0.0, list[tuple[str, ...]]()
-        search = Decode(
-            beam_size=1, max_words=self.settings.decode.max_words, batch_images=self.settings.decode.batch_images
-        )
-        with torch.inference_mode(), self._autocast():
-            order = [own[start : start + search.batch_images] for start in range(0, len(own), search.batch_images)]
-            for batch in read_ahead(self.validation, order, GridReader(self.grids), group.device):
-                assert batch.grids is not None
-                nats += float(self.teaching(batch).nats)
-                found = describe(self.decoder, self.vocabulary, batch.grids, search)
-                captions += [hypotheses[0].words for hypotheses in found]
-            words = self.validation.count(own)[0]
-        total_nats, total_words = group.sum(nats, words)
-        return {"val_loss": total_nats / total_words, "val_CIDEr": self._cider(captions)}
+        latest = self.validation.measure(self.teaching, self.reader)
+        if self.average is None:
+            return latest
+        self.average.swap()
+        averaged = self.validation.measure(self.teaching, self.reader)
+        self.average.swap()
+        better = max(latest, averaged, key=lambda figures: figures["val_CIDEr"])
+        return {**better, "val_CIDEr_latest": latest["val_CIDEr"], "val_CIDEr_average": averaged["val_CIDEr"]}
 
-    def _cider(self, own: Sequence[Sequence[str]]) -> float:
-        parts = self.group.gather(own)
-        captions: list[Sequence[str]] = [()] * len(self.validation)
-        for rank, part in enumerate(parts):
-            captions[rank :: self.group.size] = part
-        return self.group.from_main(float(self.references.score(captions).mean()) if self.group.is_main else 0.0)
-
-    def _close_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+    def _close_epoch(self, epoch: int, row: Mapping[str, float]) -> list[str]:
+        """Take in a finished epoch. Returns what the controller decided."""
         progress = self.progress
         progress.words = progress.loss = progress.norms = 0.0
         progress.history.append(dict(row))
         if row["val_CIDEr"] > progress.best_cider:
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]
-            self.best = {name: value.detach().cpu().clone() for name, value in self.decoder.state_dict().items()}
-
-    def _autocast(self) -> torch.autocast:
-        precision = self.settings.train.precision
-        return torch.autocast(self.group.device.type, dtype=AUTOCAST.get(precision), enabled=precision != "fp32")
+            averaged = self.average is not None and row["val_CIDEr_average"] > row["val_CIDEr_latest"]
+            if averaged and self.average:
+                self.average.swap()
+            self.best = {name: value.detach().cpu().clone() for name, value in self._weights().items()}
+            if averaged and self.average:
+                self.average.swap()
+        decisions = progress.controller.after_epoch(row, self.settings.train.adapt)
+        progress.events += [(epoch, text) for text in decisions]
+        return decisions
 
     # What survives --------------------------------------------------------------------------------------------------
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Of everything that has learnt."""
+        weights = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        if self.encoder is not None and self.progress.finetune_from is not None:
+            weights |= {f"encoder.{name}": value for name, value in self.encoder.used_state().items()}
+        return weights
+
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
+        self.decoder.load_state_dict(_under("decoder.", weights))
+        if self.encoder is not None and (tuned := _under("encoder.", weights)):
+            self.encoder.load_used_state(tuned, "the saved state")
+
+    def load_best(self) -> None:
+        """Become the best epoch."""
+        self._load(self.best)
 
     def save(self, folder: ResumeFolder | None) -> None:
         if folder is not None:
@@ -237,43 +375,39 @@ class Trainer:
 
     def state(self) -> SavedState:
         """Everything the next step depends on."""
-        tensors = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors = self._weights() | {f"best.{name}": value for name, value in self.best.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
-        return SavedState(tensors, {"progress": vars(self.progress), "scaler": self.scaler.state_dict()})
+        if self.average is not None:
+            tensors |= {f"average.{index}": value for index, value in enumerate(self.average.values)}
+        return SavedState(tensors, {"progress": asdict(self.progress), "scaler": self.scaler.state_dict()})
 
     def restore(self, state: SavedState) -> None:
         """Become the trainer that saved `state`; the learning rate stays that of the settings."""
-
-        def under(prefix: str) -> dict[str, Tensor]:
-            return {name[len(prefix) :]: value for name, value in state.tensors.items() if name.startswith(prefix)}
-
-        self.decoder.load_state_dict(under("decoder."))
-        self.best = under("best.")
+        self.progress = Progress.from_json(state.facts["progress"])
+        self._load(state.tensors)
+        self.best = _under("best.", state.tensors)
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in under("optimiser.").items():
+        for name, value in _under("optimiser.", state.tensors).items():
             index, key = name.split(".", 1)
             moments.setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        if self.average is not None:
+            for index, value in _under("average.", state.tensors).items():
+                self.average.values[int(index)].copy_(value)
         self.scaler.load_state_dict(state.facts["scaler"])
-        self.progress = Progress(**state.facts["progress"])
 
 
-def parameter_groups(decoder: Decoder, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms, positions and embeddings do not."""
-    decayed = [module.weight for module in decoder.modules() if isinstance(module, nn.Linear)]
-    known = {id(parameter) for parameter in decayed}
-    rest = [parameter for parameter in decoder.parameters() if id(parameter) not in known]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
-def _line(epoch: int, epochs: int, row: Mapping[str, float], best: bool) -> str:
+def _line(epoch: int, row: Mapping[str, float], best: bool) -> str:
     return (
-        f"epoch {epoch:3d}/{epochs}  loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  "
+        f"epoch {epoch:3d}  loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  "
         f"val CIDEr {row['val_CIDEr']:.3f}{' *' if best else '  '}  {row['captions_per_second']:,.0f} captions/s"
     )

@@ -17,7 +17,7 @@ from src import tracking
 from src.config import Settings
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
-from src.decoding.describe import describe_rows
+from src.decoding.images import describe_images
 from src.encoders.cache import Embeddings
 from src.errors import MissingFile, UserError
 from src.models.captioner import Captioner
@@ -72,8 +72,6 @@ def draw(settings: Settings, places: Places) -> list[Path]:
     manifest = Manifest.load(places.dataset)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     captioner = Captioner.load(places.model, with_encoder=False)
-    if difference := captioner.provenance.difference(embeddings.provenance):
-        raise UserError(f"{places.model} was trained on other grids than {places.embeddings} holds ({difference})")
     training = _training(places.training, captioner)
     paths = []
     for name, figure in figures(settings, places, manifest, embeddings, captioner):
@@ -117,7 +115,7 @@ def figures(
     ]
     with torch.inference_mode():
         rows = [one.row for _, one in looked_at]
-        said = list(describe_rows(captioner.decoder, captioner.vocabulary, embeddings.grids, rows, settings.decode))
+        said = list(describe_images(captioner, embeddings, manifest, rows, settings))
     shape = embeddings.provenance
     for (name, one), captions in zip(looked_at, said, strict=True):
         yield (

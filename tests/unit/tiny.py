@@ -20,6 +20,8 @@ from src.training.trainer import Trainer
 WORDS = ("a", "dog", "cat", "red", "blue", "runs", "sits", "on", "the", "grass")
 ROWS, COLUMNS, FEATURES = 2, 3, 6
 REGIONS = ROWS * COLUMNS
+UNADAPTED = {"plateau_epochs": 0, "stop_epochs": 0, "ema_decay": 0.0, "spike_factor": 0.0}
+"""Nothing changes on its own."""
 ALONE = Group(0, 1, torch.device("cpu"))
 
 
@@ -76,7 +78,14 @@ def settings(**sections: dict[str, Any]) -> Settings:
     """Parameters for a run of seconds; `train={"epochs": 3}` changes one."""
     small: dict[str, dict[str, Any]] = {
         "model": {"hidden_size": 8, "embedding_size": 5, "attention_size": 7, "dropout": 0.3},
-        "train": {"epochs": 2, "batch_images": 4, "precision": "fp32", "warmup_steps": 2, "learning_rate": 0.01},
+        "train": {
+            "epochs": 2,
+            "batch_images": 4,
+            "precision": "fp32",
+            "warmup_steps": 2,
+            "learning_rate": 0.01,
+            "adapt": UNADAPTED,
+        },
         "decode": {"max_words": 7, "beam_size": 2},
     }
     return Settings.model_validate({name: small.get(name, {}) | sections.get(name, {}) for name in {*small, *sections}})

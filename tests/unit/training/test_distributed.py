@@ -90,9 +90,9 @@ def order_of(group: Group, settings: Settings, described: Manifest) -> list[int]
     trainer, seen = tiny.trainer(settings, described, group), list[int]()
     step = trainer.step
 
-    def noted(batch, words, captions):
+    def noted(batch, *rest):
         seen.extend(batch.rows.tolist())
-        return step(batch, words, captions)
+        return step(batch, *rest)
 
     trainer.step = noted  # type: ignore[method-assign]
     trainer.fit(tiny.Remembered(), None, tiny.StopAfter(10**9))

@@ -92,7 +92,7 @@ def test_a_crash_while_saving_leaves_the_states_before_it(folder, monkeypatch, m
 
     with monkeypatch.context() as broken:
         broken.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[moment], fail)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(UserError, match=r"no space is left .* the state before it is whole"):
             folder.save(2, state(2))
     assert newest(folder) == 1
     assert not folder.warnings

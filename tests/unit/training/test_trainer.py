@@ -48,7 +48,7 @@ def test_the_losses_are_the_mean_over_all_words_of_a_split():
     trainer = fitted(tiny.trainer(settings))
     (row,) = trainer.progress.history
     decoder = trainer.decoder.eval()
-    for images, figure in ((trainer.images, "train_loss"), (trainer.validation, "val_loss")):
+    for images, figure in ((trainer.images, "train_loss"), (trainer.validation.images, "val_loss")):
         nats, count = 0.0, 0
         for image, captions in zip(images.rows, images.captions, strict=True):
             for words in captions:
@@ -74,14 +74,14 @@ def test_the_epoch_with_the_best_cider_is_kept(monkeypatch):
     ciders, weights = iter([0.2, 0.9, 0.9, 0.3]), []
 
     def scored(own):
-        weights.append({name: value.clone() for name, value in trainer.decoder.state_dict().items()})
+        weights.append({f"decoder.{name}": value.clone() for name, value in trainer.decoder.state_dict().items()})
         return next(ciders)
 
-    monkeypatch.setattr(trainer, "_cider", scored)
+    monkeypatch.setattr(trainer.validation, "_cider", scored)
     fitted(trainer)
     assert (trainer.progress.best_epoch, trainer.progress.best_cider) == (2, 0.9)
     assert all(torch.equal(value, trainer.best[name]) for name, value in weights[1].items())
-    assert not torch.equal(weights[1]["vocab.weight"], weights[3]["vocab.weight"])
+    assert not torch.equal(weights[1]["decoder.vocab.weight"], weights[3]["decoder.vocab.weight"])
 
 
 def test_every_step_has_its_scheduled_learning_rate(monkeypatch):
