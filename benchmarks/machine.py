@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -37,3 +38,28 @@ def matrix_product_peak(dtype: torch.dtype, device: torch.device) -> float:
     left = torch.randn(size, size, device=device).to(dtype)
     right = torch.randn(size, size, device=device).to(dtype)
     return 2 * size**3 / min(once(lambda: left @ right, device) for _ in range(10)) / 1e12
+
+
+def forget_peak_memory() -> None:
+    """Let the peak of resident memory begin anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mebibytes() -> float:
+    """The peak of resident memory since it was last forgotten (Linux)."""
+    return _status("VmHWM")
+
+
+def memory_mebibytes() -> float:
+    """Resident memory now (Linux)."""
+    return _status("VmRSS")
+
+
+def anonymous_memory_mebibytes() -> float:
+    """Resident memory now without pages of mapped files (Linux)."""
+    return _status("RssAnon")
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) / 1024

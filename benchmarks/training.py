@@ -29,6 +29,7 @@ from src.data.vocabulary import PAD, Vocabulary
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
+from src.tracking import Silent
 from src.training.batches import Batch
 from src.training.trainer import Trainer
 
@@ -79,8 +80,10 @@ def ours(rnn: str, precision: str, manifest: Manifest, vocabulary: Vocabulary, g
     for chosen, batch in zip(order, batches, strict=True):
         words, captions = trainer.images.count(chosen)
 
-        def step(batch: Batch = batch, words: int = words, captions: int = captions) -> None:
-            trainer.step(batch, words, captions)
+        def step(
+            batch: Batch = batch, chosen: np.ndarray = chosen, words: int = words, captions: int = captions
+        ) -> None:
+            trainer.step(batch, chosen, words, captions, Silent())
 
         speeds.append(captions / machine.once(step, group.device))
     return speeds[2:]

@@ -1,0 +1,94 @@
+"""Images per second of greedy and beam search, in batches and one at a time.
+
+    python -m benchmarks.decoding
+    python -m benchmarks.decoding --json decoding.json
+
+Grids of 49 x 1280, vocabulary 3,000, sizes 512. The decoder is an untrained one whose end is made as likely as a
+trained one's, so that captions have about eleven words and searches end as early as they do in use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from src.data.vocabulary import END
+from src.decoding.search import beam_search, greedy
+from src.files import write_json
+from src.models.decoder import Decoder, DecoderConfig
+
+Search = Callable[[torch.Tensor], list[Any]]
+
+BATCH, WORDS = 128, 20
+END_BIAS = 5.4
+"""Raises the end's logit over 3,000 equally likely words' to a probability of about one in twelve."""
+
+
+def _rates(search: Search, grids: torch.Tensor, device: torch.device) -> tuple[list[float], list[float], list[Any]]:
+    """Images per second of each batch and of each image alone, and what was found in batches."""
+    found: list[Any] = []
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+        search(grids[:BATCH])
+        fast = [len(part) / machine.once(partial(_keep, found, search, part), device) for part in grids.split(BATCH)]
+        alone = grids[: len(grids) // 16].split(1)
+        slow = [1 / machine.once(partial(search, image), device) for image in alone]
+    return fast, slow, found
+
+
+def _keep(found: list[Any], search: Search, part: torch.Tensor) -> None:
+    found += search(part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.decoding")
+    parser.add_argument("--images", type=int, default=512, help="in batches; a sixteenth of them one at a time")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    grids = torch.randn(options.images, 49, 1280, device=device)
+    table = Table("decoder", "search", "batches of 128", "one at a time", "times", title="Images per second, bf16")
+    rows = []
+    for rnn in ("lstm", "gru"):
+        torch.manual_seed(0)
+        config = DecoderConfig(
+            rnn=rnn, vocab_size=3000, feature_size=1280, rows=7, columns=7,
+            hidden_size=512, embedding_size=512, attention_size=512, dropout=0.0,
+        )  # fmt: skip
+        decoder = Decoder(config).to(device).eval()
+        with torch.no_grad():
+            decoder.vocab.bias[END] = END_BIAS
+        searches: dict[str, Search] = {
+            "greedy": partial(greedy, decoder, max_words=WORDS),
+            "beam 5": partial(beam_search, decoder, beam_size=5, max_words=WORDS),
+        }
+        for name, search in searches.items():
+            fast, slow, found = _rates(search, grids, device)
+            first = [one[0] if isinstance(one, list) else one for one in found]
+            row = {
+                "rnn": rnn,
+                "search": name,
+                "batched": statistics.harmonic_mean(fast),
+                "single": statistics.harmonic_mean(slow),
+                "mean_words": statistics.mean(len(one.ids) for one in first),
+            }
+            row["ratio"] = row["batched"] / row["single"]
+            rows.append(row)
+            table.add_row(rnn.upper(), name, f"{row['batched']:,.0f}", f"{row['single']:,.1f}", f"{row['ratio']:.1f}")
+    Console().print(table)
+    lengths = ", ".join(f"{row['mean_words']:.1f}" for row in rows)
+    Console().print(f"mean words: {lengths}")
+    if options.json:
+        write_json(options.json, {"machine": machine.description(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
