@@ -29,7 +29,7 @@ repro: setup ## the main job: data, features, training, evaluation, figures; the
 	@python -m src.summary
 
 test: setup lint ## ruff, mypy --strict and every test
-	python -m pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile tests  # more threads than cores would wait for one another
 
 lint: setup
 	ruff check .

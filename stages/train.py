@@ -1,6 +1,7 @@
 """Train the recurrent decoder on cached grids.
 
-    torchrun --standalone --nproc-per-node 1 -m stages.train
+    python -m src.launch stages.train
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m stages.train
 
 Reads outputs/dataset and outputs/embeddings, leaves outputs/model, reports/train.json and reports/curves.csv.

@@ -71,7 +71,9 @@ def environment() -> dict[str, str]:
         name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "TORCHELASTIC"))
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return kept | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "PATH": path}
+    # Several machines need it: an agent that survives does not tell a node that returns where to meet otherwise.
+    nodes = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return kept | nodes | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "PATH": path}
 
 
 def weights(folder: Path) -> bytes:
