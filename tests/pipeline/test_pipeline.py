@@ -81,11 +81,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 def test_every_test_image_has_a_caption_and_figures(repository: Repository) -> None:
     figures = repository.json("reports/evaluation.json")["LSTM"]
     details = repository.json("outputs/evaluation/eval-metrics.json")["models"]["LSTM"]
-    splits = repository.json("reports/dataset.json")["splits"]
+    images = repository.json("reports/dataset.json")["images"]
 
     assert {"BLEU-1", "BLEU-4", "CIDEr", "METEOR", "ROUGE", "semantic_similarity"} <= figures.keys()
     assert details["overall_metrics"]["CIDEr"] == figures["CIDEr"]
-    assert len(details["test_images"]) == splits["test"]["images"]
+    assert len(details["test_images"]) == images["test"]
     assert all(image["actual_captions"] and image["image_embedding"] for image in details["test_images"])
 
 
