@@ -92,5 +92,5 @@ def test_the_real_process_ends_when_python_is_ended(how):
     ) as python:
         java = psutil.Process(int(python.stdout.readline()))
         python.send_signal(how)
-        python.wait()
+        python.wait(timeout=60)
         assert ended(java)
