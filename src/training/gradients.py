@@ -56,6 +56,11 @@ class MovingAverage:
         torch._foreach_lerp_(self.values, [*self.parameters], 1 - decay)
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Begin again with the parameters as they are, after they were set from elsewhere."""
+        torch._foreach_copy_(self.values, [*self.parameters])
+
+    @torch.no_grad()
     def swap(self) -> None:
         """Exchange the parameters with their averages; a second call undoes it."""
         for parameter, value in zip(self.parameters, self.values, strict=True):

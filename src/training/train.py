@@ -94,8 +94,9 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
                     run.event(trainer.progress.step, warning)
                     tqdm.write(f"warning: {warning}")
                 if state is not None:
-                    run.event(trainer.progress.step, f"resumed at step {trainer.progress.step} of {trainer.steps}")
-                    tqdm.write(f"resumed at step {trainer.progress.step} of {trainer.steps}")
+                    step, steps = trainer.progress.step, trainer.epochs * trainer.steps_per_epoch
+                    run.event(step, f"resumed at step {step} of {steps}")
+                    tqdm.write(f"resumed at step {step} of {steps}")
             trainer.fit(run, folder, stop)
             if folder is not None:
                 captioner = _captioner(trainer, settings, embeddings, hashes)

@@ -8,9 +8,8 @@ therefore goes on to the same weights, bit by bit, as a run that was never inter
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,44 +30,12 @@ from src.training.batches import Batch, CaptionedImages, GridReader, Reader, rea
 from src.training.gradients import MovingAverage, add_up, parameter_groups
 from src.training.objectives import TeacherForcing
 from src.training.pixels import PixelReader
+from src.training.progress import Progress
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
 from src.training.schedule import learning_rate_factor
 from src.training.stopping import StopRequest
 from src.training.validation import Validation
-
-
-@dataclass
-class Progress:
-    """Where a run stands: all of it is saved with a state, as JSON.
-
-    Attributes:
-        step: optimiser steps done; what they exceed the finished epochs by is the position in the epoch.
-        words, loss, norms: sums over the steps of the epoch under way: target words, nats, gradient norms.
-        history: one row per finished epoch.
-        events: decisions and incidents, (epoch, text).
-        finetune_from: epochs that were finished when the encoder began to learn.
-        micro_batch: images computed at once, after memory ran out.
-    """
-
-    step: int = 0
-    words: float = 0.0
-    loss: float = 0.0
-    norms: float = 0.0
-    best_epoch: int = 0
-    best_cider: float = -1.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    events: list[tuple[int, str]] = field(default_factory=list)
-    finetune_from: int | None = None
-    micro_batch: int | None = None
-    controller: Controller = field(default_factory=Controller)
-    run_id: str = ""
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Progress:
-        controller = Controller(**record["controller"])
-        events = [(epoch, text) for epoch, text in record["events"]]
-        return cls(**{**record, "controller": controller, "events": events})
 
 
 class Trainer:
@@ -166,8 +133,10 @@ class Trainer:
                 return -1
             self._load(self.best)
             progress.finetune_from = epoch
-            norms = progress.controller.norms
-            progress.controller = Controller(best=progress.best_cider, norms=norms, averaged=False)
+            if self.average is not None:
+                self.average.restart()
+            # A new memory: with the encoder's part gradients are longer, and rates and shares begin anew.
+            progress.controller = Controller(best=progress.best_cider)
             self._tell(run, epoch, "the encoder learns from here on, from the images themselves")
         if progress.finetune_from is not None:
             if self.encoder is None:
@@ -176,6 +145,12 @@ class Trainer:
                 return -1
             self.encoder.learn(checkpointing=train.gradient_checkpointing)
         return epoch
+
+    @property
+    def epochs(self) -> int:
+        """How many there will be, unless the controller stops before."""
+        started, train = self.progress.finetune_from, self.settings.train
+        return (train.epochs if started is None else started) + train.finetune_encoder
 
     @property
     def reader(self) -> Reader:
@@ -196,7 +171,7 @@ class Trainer:
         bar = tqdm(
             total=len(order),
             initial=begin,
-            desc=f"epoch {epoch + 1}/{train.epochs + train.finetune_encoder}",
+            desc=f"epoch {epoch + 1}/{self.epochs}",
             unit="batch",
             leave=False,
             disable=not group.is_main,
@@ -289,7 +264,7 @@ class Trainer:
             yield part.with_grids(batch.grids[start : start + size])
 
     def _halve(self, images: int, run: Run, error: torch.OutOfMemoryError) -> None:
-        size = self.progress.micro_batch or self.settings.train.micro_batch_images or images
+        size = min(images, self.progress.micro_batch or self.settings.train.micro_batch_images or images)
         if size == 1:
             raise UserError(
                 "one image is too much for the GPU's memory: use train.gradient_checkpointing=true, "
@@ -301,6 +276,8 @@ class Trainer:
         self.progress.micro_batch = (size + 1) // 2
         text = f"GPU memory ran out: {self.progress.micro_batch} images at once instead of {size}, in the same batch"
         self._tell(run, len(self.progress.history), text)
+        if not self.group.is_main:  # it speaks for all, but knows its own memory alone
+            tqdm.write(f"           process {self.group.rank}: {text}")
 
     def _tell(self, run: Run, epoch: int, text: str) -> None:
         """An incident between two epochs: kept with the state, in the log, and shown."""
@@ -387,9 +364,14 @@ class Trainer:
         self.progress = Progress.from_json(state.facts["progress"])
         self._load(state.tensors)
         self.best = _under("best.", state.tensors)
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimiser.", state.tensors).items():
             index, key = name.split(".", 1)
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:
+                # In the parameter's own layout (a CNN's is channels last): the fused step goes by position in memory.
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
             moments.setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         if self.average is not None:

@@ -1,0 +1,42 @@
+"""Where a training run stands, as far as JSON can say it; the tensors are the trainer's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from src.training.adaptation import Controller
+
+
+@dataclass
+class Progress:
+    """Where a run stands: all of it is saved with a state, as JSON.
+
+    Attributes:
+        step: optimiser steps done; what they exceed the finished epochs by is the position in the epoch.
+        words, loss, norms: sums over the steps of the epoch under way: target words, nats, gradient norms.
+        history: one row per finished epoch.
+        events: decisions and incidents, (epoch, text).
+        finetune_from: epochs that were finished when the encoder began to learn.
+        micro_batch: images computed at once, after memory ran out.
+    """
+
+    step: int = 0
+    words: float = 0.0
+    loss: float = 0.0
+    norms: float = 0.0
+    best_epoch: int = 0
+    best_cider: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    events: list[tuple[int, str]] = field(default_factory=list)
+    finetune_from: int | None = None
+    micro_batch: int | None = None
+    controller: Controller = field(default_factory=Controller)
+    run_id: str = ""
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Progress:
+        controller = Controller(**record["controller"])
+        events = [(epoch, text) for epoch, text in record["events"]]
+        return cls(**{**record, "controller": controller, "events": events})
