@@ -51,10 +51,11 @@ class Controller:
     def accepts(self, norm: float, settings: Adapt) -> bool:
         """Whether a gradient of this norm may move the weights: one far beyond the usual is left out."""
         usual = median(self.norms) if len(self.norms) >= KNOWN else None
+        # Spikes are remembered too: few do not move a median, and where all norms have grown they become the usual.
+        self.norms = [*self.norms[-WINDOW + 1 :], norm]
         if settings.spike_factor and usual is not None and norm > settings.spike_factor * usual:
             self.skipped += 1
             return False
-        self.norms = [*self.norms[-WINDOW + 1 :], norm]
         return True
 
     def after_epoch(self, row: Mapping[str, float], settings: Adapt) -> list[str]:
@@ -92,7 +93,8 @@ class Controller:
 
     def _sampling(self, val_loss: float, settings: Adapt) -> list[str]:
         former, self.last_val_loss = self.last_val_loss, val_loss
-        if former is None or val_loss < former or self.sampling >= settings.most_sampling:
+        grown = min(settings.most_sampling, self.sampling + settings.sampling_step)
+        if former is None or val_loss < former or grown <= self.sampling:
             return []
-        self.sampling = min(settings.most_sampling, self.sampling + settings.sampling_step)
+        self.sampling = grown
         return [f"validation loss no longer falls: {self.sampling:.0%} of the input words are the decoder's own"]
