@@ -136,7 +136,7 @@ def own_words(decoder: Decoder, seen: Seen, batch: Batch, share: float) -> Int[T
     starts = [0, *itertools.accumulate(batch.active)]
     before = [start + slot for start, count in zip(starts, batch.active[1:], strict=False) for slot in range(count)]
     former = torch.tensor([-1] * batch.active[0] + before, device=batch.inputs.device)
-    chosen = (torch.rand(batch.inputs.shape, device=former.device) < share) & (former >= 0) & (batch.inputs != PAD)
+    chosen = (torch.rand(batch.inputs.shape, device=former.device) < share) & (former >= 0) & (batch.targets != PAD)
     image, position = chosen.nonzero(as_tuple=True)
     if not len(image):
         return batch.inputs
