@@ -188,6 +188,8 @@ def encode(
 ) -> Float16[np.ndarray, "image region feature"]:
     """The grids of some images, in memory: for an encoder that has learnt since the cache was filled."""
     encoder.to(device)
+    if not images:  # a process that has none of a small split
+        return np.empty((0, encoder.rows * encoder.columns, encoder.features), np.float16)
     size = settings.batch_size
     batches = [images[start : start + size] for start in range(0, len(images), size)]
     read = ImageBytes(data_root)
