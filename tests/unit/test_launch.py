@@ -1,0 +1,153 @@
+"""What ends a stage decides whether the launcher starts it again, and with which status it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+SECONDS = 120
+"""More than any launch takes, so that a hang fails."""
+STAGE = """
+import os, signal, sys, time
+from pathlib import Path
+from src.errors import UserError, reported
+
+rank = int(os.environ["RANK"])
+attempt = len(Path(f"rank-{{rank}}").read_text()) if Path(f"rank-{{rank}}").exists() else 0
+with Path(f"rank-{{rank}}").open("a") as file:
+    file.write("x")
+
+@reported()
+def main():
+{body}
+
+main()
+"""
+
+
+def launch(folder: Path) -> None:
+    """`python -m src.launch fake_stage` in a folder, in a process that has torch imported already."""
+    os.chdir(folder)
+    for name in [name for name in os.environ if name.startswith(("DVC_", "TORCHELASTIC"))]:
+        del os.environ[name]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(folder)])
+    said = os.open("stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    sys.argv = ["src.launch", "fake_stage"]
+    sys.path.insert(0, str(PROJECT))
+    from src.launch import main
+
+    with contextlib.suppress(BrokenPipeError):
+        main()
+
+
+@dataclass(frozen=True)
+class Launched:
+    status: int
+    said: str
+    attempts: list[int]
+    """How often each rank was started."""
+
+
+@dataclass
+class Laboratory:
+    folder: Path
+
+    def start(self, body: str, processes: int = 1, restarts: int = 2) -> multiprocessing.process.BaseProcess:
+        train = {"processes": processes, "restarts": restarts}
+        (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": train}))
+        (self.folder / "fake_stage.py").write_text(
+            STAGE.format(body="\n".join(f"    {line}" for line in body.splitlines()))
+        )
+        launcher = multiprocessing.get_context("forkserver").Process(target=launch, args=(self.folder,))
+        launcher.start()
+        return launcher
+
+    def ended(self, launcher: multiprocessing.process.BaseProcess) -> Launched:
+        launcher.join(SECONDS)
+        if launcher.exitcode is None:
+            launcher.kill()
+        attempts = [len(path.read_text()) for path in sorted(self.folder.glob("rank-*"))]
+        return Launched(launcher.exitcode, (self.folder / "stderr").read_text(), attempts)
+
+    def run(self, body: str, processes: int = 1, restarts: int = 2) -> Launched:
+        return self.ended(self.start(body, processes, restarts))
+
+
+@pytest.fixture
+def laboratory(tmp_path: Path) -> Laboratory:
+    return Laboratory(tmp_path)
+
+
+def test_a_stage_that_ends_well_is_started_once(laboratory):
+    launched = laboratory.run("pass")
+    assert (launched.status, launched.attempts) == (0, [1])
+
+
+def test_an_error_of_the_user_is_passed_on_and_not_tried_again(laboratory):
+    launched = laboratory.run("raise UserError('data is missing: run prepare')")
+    assert (launched.status, launched.attempts) == (2, [1])
+    assert launched.said.splitlines() == ["error: data is missing: run prepare"]
+
+
+def test_a_fault_of_the_program_is_passed_on_and_not_tried_again(laboratory):
+    launched = laboratory.run("raise ValueError('broken')")
+    assert (launched.status, launched.attempts) == (1, [1])
+    assert "ValueError: broken" in launched.said
+
+
+def test_a_killed_stage_is_started_again_until_it_ends(laboratory):
+    launched = laboratory.run("attempt < 2 and os.kill(os.getpid(), signal.SIGKILL)", restarts=2)
+    assert (launched.status, launched.attempts) == (0, [3])
+    assert [line for line in launched.said.splitlines() if "was ended by" in line] == [
+        "fake_stage: a process was ended by SIGKILL; restarts left: 2",
+        "fake_stage: a process was ended by SIGKILL; restarts left: 1",
+    ]
+
+
+def test_a_stage_that_is_killed_every_time_is_given_up(laboratory):
+    launched = laboratory.run("os.kill(os.getpid(), signal.SIGKILL)", restarts=1)
+    assert (launched.status, launched.attempts) == (1, [2])
+
+
+def test_an_error_after_a_restart_is_the_end(laboratory):
+    body = "if attempt == 0: os.kill(os.getpid(), signal.SIGKILL)\nraise UserError('the disk is full')"
+    launched = laboratory.run(body)
+    assert (launched.status, launched.attempts) == (2, [2])
+
+
+def test_when_one_of_two_processes_is_killed_both_are_started_again(laboratory):
+    body = (
+        "assert os.environ['WORLD_SIZE'] == '2'\n"
+        "if attempt == 0 and rank == 1: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if attempt == 0: time.sleep(60)"
+    )
+    launched = laboratory.run(body, processes=2)
+    assert (launched.status, launched.attempts) == (0, [2, 2])
+
+
+def test_asked_to_stop_it_asks_the_stage_and_starts_nothing_again(laboratory):
+    body = (
+        "signal.signal(signal.SIGTERM, lambda *_: (Path('asked').touch(), sys.exit(143)))\n"
+        "Path('ready').touch()\n"
+        "time.sleep(60)"
+    )
+    launcher = laboratory.start(body)
+    limit = time.monotonic() + SECONDS
+    while not (laboratory.folder / "ready").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    os.kill(launcher.pid, signal.SIGTERM)
+    launched = laboratory.ended(launcher)
+    assert (launched.status, launched.attempts) == (143, [1])
+    assert (laboratory.folder / "asked").exists()
