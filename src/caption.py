@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import torch
@@ -52,6 +53,31 @@ def files(arguments: Sequence[Path]) -> list[Path]:
     return found
 
 
+def drawings(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where each image's attention is drawn: no two share a file, and none takes the place of an image."""
+    taken = {image.resolve() for image in images}
+    places: dict[Path, Path] = {}
+    for image in dict.fromkeys(images):
+        names = (f"{image.stem}-attention{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+        places[image] = next(place for name in names if (place := folder / name).resolve() not in taken)
+        taken.add(places[image].resolve())
+    return places
+
+
+def search(settings: Decode, beam_size: int | None, alternatives: int) -> Decode:
+    """The search that the options ask for: a captioner's own, widened where it would find too few alternatives.
+
+    Raises:
+        UserError: the beam asked for is narrower than the alternatives.
+    """
+    if beam_size is not None and beam_size < alternatives:
+        raise UserError(
+            f"--beam-size {beam_size} finds no {alternatives} alternatives: use --beam-size {alternatives} or more"
+        )
+    beams = beam_size or max(settings.beam_size, alternatives)
+    return Decode.model_validate({**settings.model_dump(), "beam_size": beams})
+
+
 def caption(captioner: Captioner, images: Sequence[Image.Image], settings: Decode) -> list[list[Caption]]:
     """The captions of RGB pictures, best first."""
     with torch.inference_mode():
@@ -64,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = files(options.images)
     with processes() as group:
         captioner = Captioner.load(options.model).to(group.device)
-    changes = {} if options.beam_size is None else {"beam_size": options.beam_size}
-    settings = Decode.model_validate({**captioner.decode.model_dump(), **changes})
+    settings = search(captioner.decode, options.beam_size, options.alternatives)
+    places = drawings(paths, _folder(options.attention)) if options.attention else {}
     failed = 0
     progress = track(paths, "caption", console=Console(stderr=True), disable=len(paths) <= BATCH, transient=True)
     for batch in _batches(progress):
@@ -80,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         for path, found in zip(images, caption(captioner, list(images.values()), settings), strict=True):
             _show(path, found[: options.alternatives], as_json=options.json, alone=len(paths) == 1)
-            if options.attention:
-                _draw(path, images[path], found[0], captioner, options.attention)
+            if path in places:
+                _draw(places[path], images[path], found[0], captioner)
     if failed:
         sys.exit(1)
 
@@ -95,15 +121,22 @@ def _show(path: Path, found: Sequence[Caption], *, as_json: bool, alone: bool) -
         print(one.sentence if alone else f"{path}: {one.sentence}", flush=True)
 
 
-def _draw(path: Path, image: Image.Image, found: Caption, captioner: Captioner, folder: Path) -> None:
+def _draw(target: Path, image: Image.Image, found: Caption, captioner: Captioner) -> None:
     from src.visualize.attention import attention_figure
     from src.visualize.style import save
 
     shape = captioner.provenance
     figure = attention_figure(image, found.words, found.attention.numpy(), shape.rows, shape.columns, found.sentence)
-    target = folder / f"{path.stem}.png"
     save(figure, target)
     print(f"  {target}", file=sys.stderr)
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--attention {path}: no such folder can be made ({error.strerror})") from None
+    return path
 
 
 def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
@@ -130,4 +163,6 @@ def _count(text: str) -> int:
 
 
 if __name__ == "__main__":
+    if sys.platform != "win32":
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends this as it ends any program
     main()

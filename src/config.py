@@ -184,7 +184,7 @@ def load(path: Path | str = "params.yaml") -> Settings:
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing: run from the root of the repository") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds {type(raw).__name__}, not the sections {', '.join(Settings.model_fields)}")
     try:
@@ -201,6 +201,8 @@ def _explain(problem: Any) -> str:
         kind = section.annotation if section and len(problem["loc"]) > 1 else Settings
         known = ", ".join(getattr(kind, "model_fields", {}))
         return f"unknown key {where!r} (known here: {known})"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])  # a section's own words, which name key and value
     return f"{where} = {problem['input']!r}: {problem['msg']}"
 
 

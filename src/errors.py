@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,14 @@ class MissingFile(UserError, FileNotFoundError):
 def reported() -> Iterator[None]:
     """Run a command's body: a UserError becomes `error: ...` on stderr and exit status 2.
 
-    Anything else is a fault of the program and keeps its traceback. Also usable as a decorator: `@reported()`.
+    Ctrl-C becomes `stopped` and the status a shell gives it. Anything else is a fault of the program and keeps its
+    traceback. Also usable as a decorator: `@reported()`.
     """
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

@@ -10,6 +10,13 @@ def test_what_a_person_can_mend_is_one_line_and_a_failure(capsys):
     assert capsys.readouterr().err == "error: data/x.zip is missing\n"
 
 
+def test_ctrl_c_is_one_word_and_the_status_a_shell_gives_it(capsys):
+    with pytest.raises(SystemExit) as ended, reported():
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
 def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(KeyError), reported():
         raise KeyError("bug")

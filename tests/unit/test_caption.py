@@ -1,0 +1,47 @@
+"""What `python -m src.caption` makes of its arguments before it looks at a picture."""
+
+import pytest
+
+from src.caption import drawings, files, search
+from src.config import Decode
+from src.errors import UserError
+
+
+def test_a_folder_stands_for_the_images_in_it_and_below(tmp_path):
+    for name in ("b.JPG", "deep/a.webp", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    assert files([tmp_path]) == [tmp_path / "b.JPG", tmp_path / "deep/a.webp"]
+
+
+def test_a_folder_without_images_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} holds no image"):
+        files([tmp_path])
+
+
+def test_images_of_one_name_are_drawn_into_files_of_their_own(tmp_path):
+    images = [tmp_path / "a/x.jpg", tmp_path / "b/x.jpg", tmp_path / "x.png"]
+
+    places = drawings(images, tmp_path / "looks")
+
+    assert len(set(places.values())) == 3
+
+
+def test_a_drawing_never_takes_the_place_of_an_image(tmp_path):
+    images = [tmp_path / "x.png", tmp_path / "x-attention.png"]
+
+    assert not {place.resolve() for place in drawings(images, tmp_path).values()} & set(images)
+
+
+def test_more_alternatives_than_beams_widen_the_search():
+    assert search(Decode(beam_size=2), None, alternatives=7).beam_size == 7
+
+
+def test_a_beam_asked_for_is_the_beam_taken():
+    assert search(Decode(beam_size=5), 1, alternatives=1).beam_size == 1
+
+
+def test_a_beam_too_narrow_for_the_alternatives_asked_for_is_refused():
+    with pytest.raises(UserError, match="use --beam-size 3 or more"):
+        search(Decode(), 2, alternatives=3)
