@@ -44,6 +44,7 @@ def with_room_for(images: int, trainer: Trainer, calls: int = 0) -> list[int]:
 
     def limited(batch: Batch, *rest: Any) -> Any:
         given.append(len(batch.rows))
+        assert len(given) < 100, "it tries the same again for ever"
         if len(given) > calls and len(batch.rows) > images:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(batch, *rest)
