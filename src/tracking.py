@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from src import provenance, store
-from src.config import Settings
+from src.config import Settings, fingerprint
 from src.curves import Curves
 from src.run_page import markdown
 
@@ -271,15 +271,19 @@ def attach(run_id: str, *, name: str, settings: Settings) -> Recorded:
     """Reach the run that trained a model, to add what later stages learn about it; its status stays as it is.
 
     A model that came with `dvc pull` or out of DVC's run cache was trained by a run that this store may not have. Then
-    one stand-in, found again by every later call, takes what is added and names the run it stands for.
+    one stand-in, found again by every later call, takes what is added and names the run it stands for. So it is where
+    search or metrics are not those of the training run: figures never stand beside parameters that did not make them.
 
     Raises:
         StoreError: the store cannot be opened.
     """
     client = store.connect()
-    found = _find(client, run_id)
+    found, origin = _find(client, run_id), run_id
+    if found is not None and not _searched_alike(client, found, settings):
+        origin = f"{run_id}/{fingerprint(settings.decode, settings.evaluate)}"
+        found = _heir(client, origin)
     if found is None:
-        found = _create(client, _facts("restored", name, settings), run_id)
+        found = _create(client, _facts("restored", name, settings), origin)
         Recorded(client, found).parameters(settings)
         client.set_terminated(found, "FINISHED")
     return Recorded(client, found)
@@ -295,8 +299,19 @@ def _find(client: MlflowClient, run_id: str) -> str | None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    heirs = client.search_runs([store.experiment_id(client)], f"tags.`{ORIGIN_TAG}` = '{run_id}'", max_results=1)
+    return _heir(client, run_id)
+
+
+def _heir(client: MlflowClient, origin: str) -> str | None:
+    heirs = client.search_runs([store.experiment_id(client)], f"tags.`{ORIGIN_TAG}` = '{origin}'", max_results=1)
     return str(heirs[0].info.run_id) if heirs else None
+
+
+def _searched_alike(client: MlflowClient, run_id: str, settings: Settings) -> bool:
+    """Whether the run's parameters for search and metrics are these."""
+    recorded, now = client.get_run(run_id).data.params, settings.flat()
+    names = [name for name in now if name.startswith(("decode.", "evaluate."))]
+    return all(recorded.get(name) == str(now[name]) for name in names)
 
 
 def _create(client: MlflowClient, facts: Mapping[str, str], origin: str | None) -> str:

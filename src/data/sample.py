@@ -57,7 +57,10 @@ def read(root: Path) -> Reading:
         )
         boxes = {name: tuple(_box(item) for item in entry["objects"]) for name, entry in entries.items()}
     except (KeyError, TypeError) as error:
-        raise DataError(f"{root / 'sample'}: {ANNOTATIONS} is not the sample's ({error!r}): run `dvc pull`") from None
+        raise DataError(
+            f"{root / 'sample'}: {ANNOTATIONS} is not the sample's ({error!r}): "
+            "run `dvc pull --remote embedded data.dvc`"
+        ) from None
     return replace(
         reading,
         candidates=tuple(replace(image, boxes=boxes.get(image.filename, ())) for image in reading.candidates),
