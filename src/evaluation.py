@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,21 +17,10 @@ from src.errors import UserError
 from src.metrics.evaluation import evaluate as score
 from src.metrics.report import EvaluatedImage, EvaluatedModel, print_table, write_evaluation
 from src.models.captioner import Captioner
+from src.places import Places
 from src.processes import Group
 
 EXAMPLES = 50
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where an evaluation reads and writes."""
-
-    dataset: Path = Path("outputs/dataset")
-    embeddings: Path = Path("outputs/embeddings")
-    model: Path = Path("outputs/model")
-    training: Path = Path("reports/train.json")
-    details: Path = Path("outputs/evaluation/eval-metrics.json")
-    figures: Path = Path("reports/evaluation.json")
 
 
 def evaluate(settings: Settings, places: Places, group: Group) -> None:
@@ -62,7 +49,7 @@ def evaluate(settings: Settings, places: Places, group: Group) -> None:
             references, said, settings.evaluate.metrics, settings.evaluate.glove, settings.evaluate.java_timeout
         )
         model = EvaluatedModel(said, scores)
-        write_evaluation({captioner.name: model}, images, places.details, places.figures)
+        write_evaluation({captioner.name: model}, images, places.evaluation, places.scores)
         _record(captioner, model, settings, places)
         print_table({captioner.name: scores.overall})
     group.barrier()
@@ -90,8 +77,8 @@ def _record(captioner: Captioner, model: EvaluatedModel, settings: Settings, pla
         raise UserError(f"{places.training} describes another model than {places.model} holds: run `dvc repro train`")
     run = tracking.attach(training["run_id"], name=captioner.name, settings=settings)
     run.summary({f"test_{name}": value for name, value in model.scores.overall.items()})
-    run.artifact(places.figures, "evaluation")
-    run.artifact(places.details, "evaluation")
+    run.artifact(places.scores, "evaluation")
+    run.artifact(places.evaluation, "evaluation")
     rows: list[dict[str, object]] = [
         {
             "image": name,

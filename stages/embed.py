@@ -8,26 +8,24 @@ Reads outputs/dataset, leaves outputs/embeddings. Killed and started again, it g
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from src import config
 from src.data.manifest import Manifest
 from src.encoders import cache, encoder
 from src.errors import reported
-from src.files import repository_root
+from src.places import Places, resume_folder
 from src.processes import processes
 
 
 @reported()
 def main() -> None:
-    settings = config.load()
+    settings, places = config.load(), Places()
     with processes() as group:
         result = cache.fill(
             encoder.load(settings.embed, settings.seed),
-            Manifest.load(Path("outputs/dataset")),
+            Manifest.load(places.dataset),
             settings.dataset.root,
-            Path("outputs/embeddings"),
-            repository_root() / "mlruns" / "resume",
+            places.embeddings,
+            resume_folder(),
             settings.embed,
             group,
         )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from src import config
 from src.errors import reported
-from src.evaluation import Places, evaluate
+from src.evaluation import evaluate
+from src.places import Places
 from src.processes import processes
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from src.config import load
 from src.data.dataset import prepare
 from src.errors import reported
+from src.places import Places
 
 
 @reported()
 def main() -> None:
-    prepare(load(), out_dir=Path("outputs/dataset"), report_path=Path("reports/dataset.json"))
+    prepare(load(), out_dir=Places().dataset, report_path=Path("reports/dataset.json"))
 
 
 if __name__ == "__main__":

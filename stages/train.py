@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from src import config
 from src.errors import reported
-from src.files import repository_root
+from src.places import Places, resume_folder
 from src.processes import processes
-from src.training.train import Places, train
+from src.training.train import train
 
 
 @reported()
 def main() -> None:
     settings = config.load()
     with processes() as group:
-        train(settings, Places(), repository_root() / "mlruns" / "resume", group)
+        train(settings, Places(), resume_folder(), group)
 
 
 if __name__ == "__main__":

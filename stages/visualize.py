@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from src import config
 from src.errors import reported
-from src.visualize.figures import Places, draw
+from src.places import Places
+from src.visualize.figures import draw
 
 
 @reported()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,23 +21,13 @@ from src.errors import UserError
 from src.files import write_json
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
+from src.places import Places
 from src.processes import Group
 from src.training.resume import ResumeFolder
 from src.training.stopping import stop_requests
 from src.training.trainer import Trainer
 
 EXAMPLES = 20
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a training run reads and writes."""
-
-    dataset: Path = Path("outputs/dataset")
-    embeddings: Path = Path("outputs/embeddings")
-    model: Path = Path("outputs/model")
-    report: Path = Path("reports/train.json")
-    curves: Path = Path("reports/curves.csv")
 
 
 def train(settings: Settings, places: Places, resume: Path, group: Group) -> None:
@@ -103,7 +92,8 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
                 _report(trainer, captioner, run, places)
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
-                folder.remove()
+        if folder is not None:
+            folder.remove()  # only now: killed before its MLflow run had ended, it would have begun a second one
     finally:
         if folder is not None:
             folder.close()
@@ -173,7 +163,7 @@ def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: P
     }
     run.summary({name if name not in best else f"best_{name}": value for name, value in figures.items()})
     run.artifact(places.model, "model")
-    write_json(places.report, {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id, **figures})
+    write_json(places.training, {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id, **figures})
 
 
 def _examples(

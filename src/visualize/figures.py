@@ -21,6 +21,7 @@ from src.decoding.images import describe_images
 from src.encoders.cache import Embeddings
 from src.errors import MissingFile, UserError
 from src.models.captioner import Captioner
+from src.places import Places
 from src.visualize.attention import attention_figure
 from src.visualize.curves import curves_figure, read_curves
 from src.visualize.sheet import BEST, COLUMNS, LOT, Tile, choose, sheet_figure
@@ -30,19 +31,6 @@ ATTENTION_EACH = 3
 """Images whose attention is drawn, of the best and of those drawn by lot."""
 PIXELS = 640
 """Larger photographs may be decoded smaller, as long as they keep this many on each side."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where figures come from and go to."""
-
-    dataset: Path = Path("outputs/dataset")
-    embeddings: Path = Path("outputs/embeddings")
-    model: Path = Path("outputs/model")
-    training: Path = Path("reports/train.json")
-    curves: Path = Path("reports/curves.csv")
-    evaluation: Path = Path("outputs/evaluation/eval-metrics.json")
-    figures: Path = Path("outputs/figures")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from src.encoders import encoder as encoders
 from src.encoders.cache import Embeddings
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
-from src.training.train import Places, train
+from src.places import Places
+from src.training.train import train
 from src.training.trainer import Trainer
 
 STEPS = 2
@@ -74,7 +75,7 @@ class Tunable:
 
     def trained(self, folder: Path) -> Captioner:
         """The whole stage, and its bundle as it is read again."""
-        places = dataclasses.replace(self.places, model=folder / "model", report=folder / "train.json")
+        places = dataclasses.replace(self.places, model=folder / "model", training=folder / "train.json")
         train(self.settings, places, folder / "resume", tiny.ALONE)
         return Captioner.load(places.model, with_encoder=False)
 

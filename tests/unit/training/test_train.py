@@ -22,10 +22,12 @@ from src.encoders.encoder import Provenance
 from src.errors import UserError
 from src.files import write_json
 from src.models.captioner import Captioner
+from src.places import Places
 from src.processes import Group
 from src.training import train as training
+from src.training.resume import ResumeFolder
 from src.training.stopping import StopRequest
-from src.training.train import Places, train
+from src.training.train import train
 
 PROVENANCE = Provenance(
     encoder="efficientnet_lite0",
@@ -67,12 +69,14 @@ class Tracking:
         self.recorded = Recorded()
         self.resumed: list[str | None] = []
         self.hashes: dict[str, str] = {}
+        self.ended: list[str] = []
 
     @contextmanager
     def run(self, kind: str, *, resume: str | None, hashes: dict[str, str], **facts: Any) -> Iterator[Recorded]:
         self.resumed.append(resume)
         self.hashes = hashes
         yield self.recorded
+        self.ended.append(resume or self.recorded.id)
 
 
 @dataclasses.dataclass
@@ -127,7 +131,7 @@ def settings() -> Settings:
 def test_a_finished_run_leaves_a_captioner_its_report_and_no_state(workplace, settings):
     workplace.train(settings)
     captioner = workplace.captioner()
-    report = json.loads(workplace.places.report.read_text())
+    report = json.loads(workplace.places.training.read_text())
     assert (report["model"], report["digest"], report["run_id"]) == ("LSTM", captioner.digest(), "run-1")
     assert report["epochs"] == 2 and report["val_CIDEr"] == captioner.origin["val_CIDEr"]
     assert captioner.provenance == PROVENANCE and captioner.decode == settings.decode
@@ -167,6 +171,20 @@ def test_a_crash_while_the_captioner_is_written_costs_no_training(workplace, set
     workplace.train(settings)
     assert "resumed at step 6 of 6" in workplace.tracking.recorded.events
     assert workplace.captioner()
+
+
+def test_killed_between_the_end_of_its_mlflow_run_and_of_its_states_it_ends_the_same_run_again(
+    workplace, settings, monkeypatch
+):
+    def killed(folder: ResumeFolder) -> None:
+        raise SystemExit(137)
+
+    with monkeypatch.context() as broken, pytest.raises(SystemExit):
+        broken.setattr(ResumeFolder, "remove", killed)
+        workplace.train(settings)
+    assert workplace.tracking.ended == ["run-1"]
+    workplace.train(settings)
+    assert workplace.tracking.ended == ["run-1", "run-1"]
 
 
 def test_a_changed_parameter_begins_anew(workplace, settings):

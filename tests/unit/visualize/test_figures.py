@@ -19,7 +19,8 @@ from src.encoders.cache import GRIDS_FILE, INDEX_FILE, PROVENANCE_FILE, WEIGHTS_
 from src.encoders.encoder import Provenance
 from src.errors import UserError
 from src.models.captioner import Captioner
-from src.visualize.figures import Places, draw, sentence
+from src.places import Places
+from src.visualize.figures import draw, sentence
 
 TESTS = 9
 SETTINGS = Settings.model_validate({"embed": {"encoder": "efficientnet_lite0"}, "decode": {"max_words": 5}})
@@ -96,9 +97,14 @@ def world(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     shutil.copytree(made, root)
     monkeypatch.setattr(tracking, "attach", lambda run_id, **_: tracking.Silent())
     places = Places(
-        root / "dataset", root / "embeddings", root / "model", root / "train.json", root / "curves.csv",
-        root / "evaluation.json", root / "figures",
-    )  # fmt: skip
+        dataset=root / "dataset",
+        embeddings=root / "embeddings",
+        model=root / "model",
+        training=root / "train.json",
+        curves=root / "curves.csv",
+        evaluation=root / "evaluation.json",
+        figures=root / "figures",
+    )
     settings = SETTINGS.model_copy(update={"dataset": SETTINGS.dataset.model_copy(update={"root": root / "data"})})
     return World(root, settings, places)
 

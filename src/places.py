@@ -1,0 +1,30 @@
+"""Where the stages of one pipeline run leave things for one another: the paths of dvc.yaml, relative to its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.files import repository_root
+
+
+@dataclass(frozen=True)
+class Places:
+    """One attribute per file or folder that more than one stage knows."""
+
+    dataset: Path = Path("outputs/dataset")
+    embeddings: Path = Path("outputs/embeddings")
+    model: Path = Path("outputs/model")
+    training: Path = Path("reports/train.json")
+    curves: Path = Path("reports/curves.csv")
+    baseline: Path = Path("outputs/baseline")
+    baseline_report: Path = Path("reports/baseline.json")
+    evaluation: Path = Path("outputs/evaluation/eval-metrics.json")
+    scores: Path = Path("reports/evaluation.json")
+    figures: Path = Path("outputs/figures")
+    promotion: Path = Path("reports/promotion.json")
+
+
+def resume_folder() -> Path:
+    """Where states lie that must survive a crash: in the repository that owns the run, wherever DVC runs it."""
+    return repository_root() / "mlruns" / "resume"
