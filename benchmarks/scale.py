@@ -38,7 +38,8 @@ from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
-from src.training.batches import GridReader, read_ahead
+from src.training.batches import read_ahead
+from src.training.grids import GridReader
 from src.training.trainer import Trainer
 
 SIZES = (8_000, 30_000, 123_287)

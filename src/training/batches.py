@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from src.data.manifest import ImageRecord
@@ -146,16 +146,6 @@ class CaptionedImages:
         )
 
 
-class GridReader:
-    """Reads grids by row from the memory-mapped cache."""
-
-    def __init__(self, grids: Float16[np.ndarray, "row region feature"]) -> None:
-        self.grids = grids
-
-    def __call__(self, rows: Int[np.ndarray, " image"]) -> Float[Tensor, "image region feature"]:
-        return torch.from_numpy(self.grids[rows])
-
-
 Reader = Callable[[Int[np.ndarray, " image"]], Tensor]
 """Gives what a decoder looks at, by row of the manifest: grids, or the pictures themselves."""
 
@@ -168,7 +158,7 @@ def read_ahead(
     def load(chosen: Int[np.ndarray, " image"]) -> Batch:
         batch = images.pack(chosen)
         features = read(batch.rows)
-        if device.type == "cuda":
+        if device.type == "cuda" and not features.is_cuda:
             features = features.pin_memory()
         return batch.with_grids(features)
 

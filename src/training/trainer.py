@@ -26,8 +26,9 @@ from src.models.decoder import Decoder
 from src.processes import Group
 from src.tracking import Run
 from src.training.adaptation import Controller
-from src.training.batches import Batch, CaptionedImages, GridReader, Reader, read_ahead
+from src.training.batches import Batch, CaptionedImages, Reader, read_ahead
 from src.training.gradients import MovingAverage, add_up, parameter_groups
+from src.training.grids import grid_reader
 from src.training.objectives import TeacherForcing
 from src.training.pixels import PixelReader
 from src.training.progress import Progress
@@ -79,7 +80,7 @@ class Trainer:
             precision=train.precision,
         )
         groups = parameter_groups(decoder, train.weight_decay)
-        self.read: Reader = GridReader(grids)
+        self.read, self.reading = grid_reader(grids, group.device)
         self.read_pixels: Reader | None = None
         if encoder is not None:
             encoder.to(group.device)
@@ -108,6 +109,7 @@ class Trainer:
             run.log(epoch, row)
         for epoch, text in progress.events:
             run.event(epoch, text)
+        run.tag("grids", self.reading)
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:
                 monitor.snapshot()  # what went before is no part of the epoch
