@@ -55,7 +55,7 @@ def measure(precision: str, checkpointing: bool) -> dict[str, float]:
     group = Group(0, 1, device)
     learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
     trainer = Trainer(learner, settings.train, settings.seed, group)
-    trainer.teaching.train()
+    trainer.learner.teaching.train()
     features = torch.from_numpy(grids)
     peaks, times = [], []
     for chosen in trainer.images.order(0, BATCH, 0)[: STEPS + 1]:

@@ -91,7 +91,7 @@ def measure(images: int, steps: int) -> dict[str, Any]:
         group = Group(0, 1, device)
         learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
         trainer = Trainer(learner, settings.train, settings.seed, group)
-        trainer.teaching.train()
+        trainer.learner.teaching.train()
         batches = trainer.images.order(0, settings.train.batch_images, 0)
         machine.forget_peak_memory()
         start = time.perf_counter()

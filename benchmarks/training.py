@@ -77,7 +77,7 @@ def ours(rnn: str, precision: str, manifest: Manifest, vocabulary: Vocabulary, g
     features = torch.from_numpy(grids)
     order = trainer.images.order(0, BATCH, 0)[: steps + 2]
     batches = [trainer.images.pack(chosen).with_grids(features[: len(chosen)]).to(group.device) for chosen in order]
-    trainer.teaching.train()
+    trainer.learner.teaching.train()
     speeds = []
     for chosen, batch in zip(order, batches, strict=True):
         words, captions = trainer.images.count(chosen)

@@ -126,6 +126,11 @@ class Train(Section):
     finetune_encoder: Annotated[int, Field(ge=0)] = 0
     """Epochs at the end in which the CNN learns too, from the images themselves."""
     encoder_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
+    self_critical_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs at the end in which captions are drawn and rewarded by their CIDEr-D (Rennie et al. 2017)."""
+    self_critical_samples: Annotated[int, Field(ge=2, le=64)] = 5
+    """Captions drawn for each image of a batch."""
+    self_critical_learning_rate: Annotated[float, Field(gt=0.0)] = 5e-5
     adapt: Adapt = Adapt()
     save_every_steps: Positive = 200
     """Optimiser steps between two saved states, besides one at every epoch: the most a crash can cost."""

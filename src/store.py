@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sqlite3
 import urllib.error
 import urllib.request
@@ -28,6 +29,7 @@ EXPERIMENT = "captionlab"
 SQLITE = "sqlite:///"
 REACH_SECONDS = 10
 LOCK_SECONDS = 120
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 ARTIFACT_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -80,6 +82,7 @@ def connect() -> MlflowClient:
             return _open_file(uri)
         if urlsplit(uri).scheme in ("http", "https"):
             return _open_server(uri)
+        _reach_database(uri)
         return _open(uri, artifacts=_artifact_folder(repository_root() / "mlruns"))
     except StoreError:
         raise
@@ -171,6 +174,21 @@ def _reach(uri: str) -> None:
     except OSError as error:
         raise StoreError(
             f"The MLflow server {redacted(uri)} does not answer ({getattr(error, 'reason', error)}): start it, correct "
+            "MLFLOW_TRACKING_URI, or unset that to keep runs in mlruns/mlflow.db"
+        ) from None
+
+
+def _reach_database(uri: str) -> None:
+    """Knock at the database: MLflow itself would try for a minute and a half before it says that nobody is there."""
+    parts = urlsplit(uri)
+    port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    if parts.hostname is None or port is None:
+        return
+    try:
+        socket.create_connection((parts.hostname, port), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise StoreError(
+            f"The database {redacted(uri)} does not answer ({error.strerror or error}): start it, correct "
             "MLFLOW_TRACKING_URI, or unset that to keep runs in mlruns/mlflow.db"
         ) from None
 

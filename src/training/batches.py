@@ -153,30 +153,39 @@ class CaptionedImages(EncodedImages[Batch]):
         Of no image at all it is a batch of one empty step, whose loss and gradient are zero: what a process is left
         with when the last batch of an epoch has fewer images than there are processes.
         """
-        captions = [self.captions[index] for index in chosen]
-        slots = max(map(len, captions), default=1)
-        # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
-        # slot to slot, because no image's captions do.
-        steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
-        sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
-        for image, own in enumerate(captions):
-            for slot, words in enumerate(own):
-                sentences[image, slot, 0] = START
-                sentences[image, slot, 1 : len(words) + 1] = words
-                sentences[image, slot, len(words) + 1] = END
-        active = tuple(sum(step < count for count in steps) for step in range(steps[0]))
-        inputs = [sentences[:, :count, step] for step, count in enumerate(active)]
-        targets = [sentences[:, :count, step + 1] for step, count in enumerate(active)]
-        words = np.concatenate(targets, axis=1)
-        return Batch(
-            rows=self.rows[chosen],
-            inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
-            targets=torch.from_numpy(words),
-            said=torch.from_numpy(np.flatnonzero(words != PAD)),
-            slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
-            active=active,
-            captions=sum(map(len, captions)),
-        )
+        return pack([self.captions[index] for index in chosen], self.rows[chosen])
+
+
+def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"]) -> Batch:
+    """Captions as a batch packed by steps.
+
+    Args:
+        captions: each image's from long to short, without start and end.
+        rows: the images' in the manifest.
+    """
+    slots = max(map(len, captions), default=1)
+    # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
+    # slot to slot, because no image's captions do.
+    steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
+    sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
+    for image, own in enumerate(captions):
+        for slot, ids in enumerate(own):
+            sentences[image, slot, 0] = START
+            sentences[image, slot, 1 : len(ids) + 1] = ids
+            sentences[image, slot, len(ids) + 1] = END
+    active = tuple(sum(step < count for count in steps) for step in range(steps[0]))
+    inputs = [sentences[:, :count, step] for step, count in enumerate(active)]
+    targets = [sentences[:, :count, step + 1] for step, count in enumerate(active)]
+    words = np.concatenate(targets, axis=1)
+    return Batch(
+        rows=rows,
+        inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
+        targets=torch.from_numpy(words),
+        said=torch.from_numpy(np.flatnonzero(words != PAD)),
+        slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
+        active=active,
+        captions=sum(map(len, captions)),
+    )
 
 
 Reader = Callable[[Int[np.ndarray, " image"]], Tensor]

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.config import Train
 from src.training.batches import EncodedImages, P, Reader
 from src.training.validation import Validation
 
@@ -21,10 +21,30 @@ class Losses(NamedTuple):
     Attributes:
         nats: cross-entropy summed over words.
         coverage: the doubly stochastic term summed over captions.
+        reward: where captions are drawn and rewarded, the mean reward of an image's, summed over images.
     """
 
     nats: Float[Tensor, ""]
     coverage: Float[Tensor, ""]
+    reward: float = 0.0
+
+
+class Phase(NamedTuple):
+    """Epochs in which a learner learns in one way.
+
+    Attributes:
+        kind: what the learner knows the way by.
+        learning_rate: throughout; None for the schedule of warm-up and cosine.
+        told: what the log says when it begins.
+    """
+
+    kind: str
+    epochs: int
+    learning_rate: float | None = None
+    told: str = ""
+
+
+TEACHING, SELF_CRITICAL, WITH_ENCODER = "teaching", "self-critical", "with the encoder"
 
 
 class Teaching(nn.Module, Generic[P]):
@@ -68,6 +88,9 @@ class Learner(ABC, Generic[P]):
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take what `weights` gave; other tensors beside them are left alone."""
 
-    def learn_more(self) -> None:
-        """Let those learn too that learn late."""
-        raise UserError(f"{self.section} has no parameters that could learn late")
+    def phases(self, train: Train) -> list[Phase]:
+        """The ways in which it learns, one after the other; each begins with the best weights of those before."""
+        return [Phase(TEACHING, train.epochs)]
+
+    def begin(self, kind: str) -> None:
+        """Learn in this way from here on."""

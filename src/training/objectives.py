@@ -63,6 +63,13 @@ class TeacherForcing(Teaching[Batch]):
         with autocast(batch.inputs.device, self.precision):
             return self._losses(batch, sampling)
 
+    def weighted(self, batch: Batch, weights: Float[Tensor, " word"]) -> Float[Tensor, ""]:
+        """Minus the log-probability of every word, times its weight, summed."""
+        seen = self.decoder.look(self.grids(batch), batch.active[0])
+        taught = self.decoder.teach(seen, seen.start, batch.inputs, batch.active, batch.said)
+        targets = batch.targets.flatten().index_select(0, batch.said)
+        return cross_entropy(taught.features, self.decoder.vocab, targets, weights=weights)
+
     def examine(self, batch: Batch) -> tuple[float, Sequence[tuple[str, ...]]]:
         assert self.speech is not None
         grids: Float[Tensor, "image region feature"] = self.grids(batch)
@@ -157,20 +164,32 @@ def cross_entropy(
     vocab: nn.Linear,
     targets: Int[Tensor, " word"],
     label_smoothing: float = 0.0,
+    weights: Float[Tensor, " word"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats of `vocab(features)`, summed over words, with label smoothing (Szegedy et al. 2016,
     section 7).
 
+    Args:
+        weights: of the words; all 1 when not given.
+
     The gradient is worked out with the loss, some words at a time: logits and probabilities of the whole batch never
     exist in single precision.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(features, vocab.weight, vocab.bias, targets, label_smoothing)
+    loss: Tensor = _LinearCrossEntropy.apply(features, vocab.weight, vocab.bias, targets, label_smoothing, weights)
     return loss
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        weights: Tensor | None,
+    ) -> Tensor:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
@@ -189,12 +208,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     expected = expected + logits.mean(dim=1) * smoothing
                 probabilities = logits.exp_()
                 mass = probabilities.sum(dim=1, keepdim=True)
-                total += (mass.log()[:, 0] - expected).sum()
+                nats = mass.log()[:, 0] - expected
+                total += (nats if weights is None else nats * weights[start : start + ROWS]).sum()
                 if wanted:
                     probabilities /= mass
                     if smoothing:
                         probabilities -= smoothing / vocab
                     probabilities.scatter_add_(1, target, torch.full_like(mass, smoothing - 1))
+                    if weights is not None:
+                        probabilities *= weights[start : start + ROWS, None]
                     errors[start : start + ROWS] = probabilities
         ctx.save_for_backward(rows, matrix, errors)
         ctx.dtypes = features.dtype, weight.dtype, bias.dtype
@@ -204,7 +226,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, matrix, errors = ctx.saved_tensors
         found = (errors @ matrix, errors.T @ rows, errors.sum(dim=0, dtype=gradient.dtype))
-        return (*((x * gradient).to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)), None, None)
+        return (*((x * gradient).to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)), None, None, None)
 
 
 def attention_coverage(attention: Float[Tensor, "image position region"], batch: Batch) -> Float[Tensor, ""]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float16
 from torch import Tensor, nn
 
-from src.config import Settings
+from src.config import Settings, Train
 from src.data.manifest import Manifest
 from src.data.vocabulary import Vocabulary
 from src.encoders.encoder import Encoder
@@ -20,9 +20,10 @@ from src.processes import Group
 from src.training.batches import Batch, CaptionedImages, Reader
 from src.training.gradients import parameter_groups, under
 from src.training.grids import grid_reader
-from src.training.learner import Learner
+from src.training.learner import SELF_CRITICAL, TEACHING, WITH_ENCODER, Learner, Phase
 from src.training.objectives import TeacherForcing
 from src.training.pixels import PixelReader
+from src.training.self_critical import CiderReward, SelfCritical
 from src.training.validation import Validation
 
 
@@ -54,7 +55,8 @@ class RecurrentLearner(Learner[Batch]):
         search = settings.decode.model_copy(update={"beam_size": 1, "block_ngrams": 0})
         self.validation = Validation(held_out, manifest, search.batch_images, group)
         self.decoder, self.encoder = decoder.to(group.device), encoder
-        self.teaching: TeacherForcing = TeacherForcing(
+        self.validation_search = search
+        self.teaching = self.forcing = TeacherForcing(
             decoder,
             train.label_smoothing,
             coverage=train.attention_penalty > 0,
@@ -92,9 +94,30 @@ class RecurrentLearner(Learner[Batch]):
         if self.encoder is not None and (tuned := under("encoder.", weights)):
             self.encoder.load_used_state(tuned, "the saved state")
 
-    def learn_more(self) -> None:
-        if self.encoder is None or self.read_pixels is None:
-            raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
-        self.encoder.learn(checkpointing=self.train.gradient_checkpointing)
-        self.read, self.encoder_learns = self.read_pixels, True
-        self.reading = "pictures are decoded for an encoder that learns"
+    def phases(self, train: Train) -> list[Phase]:
+        quiet = train.learning_rate * train.final_learning_rate
+        told = "the encoder learns from here on, from the images themselves"
+        found = [
+            Phase(TEACHING, train.epochs),
+            Phase(WITH_ENCODER, train.finetune_encoder, quiet, told),
+            Phase(
+                SELF_CRITICAL,
+                train.self_critical_epochs,
+                train.self_critical_learning_rate,
+                "captions are drawn and rewarded by CIDEr-D from here on",
+            ),
+        ]
+        return [phase for phase in found if phase.epochs]
+
+    def begin(self, kind: str) -> None:
+        if kind == WITH_ENCODER:
+            if self.encoder is None or self.read_pixels is None:
+                raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
+            self.encoder.learn(checkpointing=self.train.gradient_checkpointing)
+            self.read, self.encoder_learns = self.read_pixels, True
+            self.reading = "pictures are decoded for an encoder that learns"
+        if kind == SELF_CRITICAL:
+            reward = CiderReward(self.images)
+            self.teaching = SelfCritical(
+                self.forcing, reward, self.train.self_critical_samples, self.validation_search.max_words
+            )

@@ -24,7 +24,7 @@ from src.tracking import Run
 from src.training.adaptation import Controller
 from src.training.batches import P, read_ahead
 from src.training.gradients import MovingAverage, add_up, under
-from src.training.learner import Learner
+from src.training.learner import SELF_CRITICAL, Learner, Phase
 from src.training.progress import Progress
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
@@ -39,7 +39,7 @@ class Trainer(Generic[P]):
         self.learner, self.train, self.seed, self.group = learner, train, seed, group
         if train.precision == "fp16" and group.device.type != "cuda":
             raise UserError(f"{learner.section}.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
-        self.images, self.teaching, self.validation = learner.images, learner.teaching, learner.validation
+        self.images, self.validation, self.phases = learner.images, learner.validation, learner.phases(train)
         found = len(self.images), len(self.validation.images)
         if not all(found):
             raise UserError(f"the dataset has {found[0]} training and {found[1]} validation images")
@@ -48,7 +48,6 @@ class Trainer(Generic[P]):
         decay = train.adapt.ema_decay
         self.average = MovingAverage(learner.averaged(), decay) if decay else None
         self.steps_per_epoch = len(self.images.order(0, train.batch_images, seed))
-        self.steps = self.steps_per_epoch * train.epochs
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
 
@@ -83,37 +82,38 @@ class Trainer(Generic[P]):
                         tqdm.write(f"           {text}")
 
     def _next_epoch(self, run: Run) -> int:
-        """The epoch to do, -1 when all is done. Lets the encoder learn when the decoder has learnt."""
-        progress, train = self.progress, self.train
+        """The epoch to do, -1 when all is done. Goes over to the next phase when one has ended."""
+        progress = self.progress
         # Not of the steps: stopped after its last one, an epoch is still to be validated.
         epoch = len(progress.history)
-        if progress.finetune_from is None and (epoch >= train.epochs or progress.controller.stopped):
-            if not train.finetune_encoder:
-                return -1
-            self.learner.load(self.best)
-            progress.finetune_from = epoch
-            if self.average is not None:
-                self.average.restart()
-            # A new memory: with the encoder's part gradients are longer, and rates and shares begin anew.
-            progress.controller = Controller(best=progress.best_cider)
-            self.learner.learn_more()
-            self._tell(run, epoch, "the encoder learns from here on, from the images themselves")
-        if progress.finetune_from is None:
+        if epoch < progress.phase_from + self.phase.epochs and not progress.controller.stopped:
             return epoch
-        ended = epoch >= progress.finetune_from + train.finetune_encoder or progress.controller.stopped
-        return -1 if ended else epoch
+        if progress.phase + 1 == len(self.phases):
+            return -1
+        self.learner.load(self.best)
+        progress.phase, progress.phase_from = progress.phase + 1, epoch
+        if self.average is not None:
+            self.average.restart()
+        # A new memory: gradients have another length now, and rates and shares begin anew.
+        progress.controller = Controller(best=progress.best_cider)
+        self.learner.begin(self.phase.kind)
+        self._tell(run, epoch, self.phase.told)
+        return epoch
+
+    @property
+    def phase(self) -> Phase:
+        return self.phases[self.progress.phase]
 
     @property
     def epochs(self) -> int:
         """How many there will be, unless the controller stops before."""
-        started, train = self.progress.finetune_from, self.train
-        return (train.epochs if started is None else started) + train.finetune_encoder
+        return self.progress.phase_from + sum(phase.epochs for phase in self.phases[self.progress.phase :])
 
     def _epoch(
         self, epoch: int, folder: ResumeFolder | None, stop: StopRequest, monitor: ResourceMonitor, run: Run
     ) -> dict[str, float]:
         train, group, progress = self.train, self.group, self.progress
-        self.teaching.train()
+        self.learner.teaching.train()
         order = self.images.order(epoch, train.batch_images, self.seed)
         begin = progress.step - epoch * self.steps_per_epoch
         own = [chosen[group.rank :: group.size] for chosen in order[begin:]]
@@ -129,9 +129,9 @@ class Trainer(Generic[P]):
         with bar:
             for chosen, mine, batch in zip(order[begin:], own, monitor.timed(batches), strict=True):
                 words, captions = self.images.count(chosen)
-                own_loss, norm = self.step(batch, mine, words, captions, run)
+                own_loss, own_reward, norm = self.step(batch, mine, words, captions, run)
                 # One exchange tells every process the whole loss and whether any of them was asked to stop.
-                loss, stopping = group.sum(own_loss, bool(stop))
+                loss, reward, stopping = group.sum(own_loss, own_reward, bool(stop))
                 if not np.isfinite(loss):
                     section = self.learner.section
                     raise UserError(
@@ -141,6 +141,7 @@ class Trainer(Generic[P]):
                 progress.step += 1
                 progress.words += words
                 progress.loss += loss
+                progress.reward += reward
                 progress.norms += norm
                 monitor.count(images=len(chosen), captions=captions)
                 bar.update()
@@ -149,15 +150,17 @@ class Trainer(Generic[P]):
                     raise stop.grant()
                 if progress.step % train.save_every_steps == 0 and progress.step % self.steps_per_epoch:
                     self.save(folder)
-        return {
+        figures = {
             "train_loss": progress.loss / progress.words,
             "gradient_norm": progress.norms / len(order),
             "learning_rate": self._learning_rates(progress.step - 1)[0],
         }
+        rewarded = {"train_reward": progress.reward / len(self.images)} if self.phase.kind == SELF_CRITICAL else {}
+        return figures | rewarded
 
     def step(
         self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int, run: Run
-    ) -> tuple[float, float]:
+    ) -> tuple[float, float, float]:
         """One optimiser step.
 
         Args:
@@ -165,7 +168,7 @@ class Trainer(Generic[P]):
             words, captions: of all processes' shares.
 
         Returns:
-            this process' summed loss in nats, and the norm of the whole gradient before clipping.
+            this process' summed loss in nats, its summed reward, and the norm of the whole gradient before clipping.
         """
         train, progress = self.train, self.progress
         rates = self._learning_rates(progress.step)
@@ -173,7 +176,7 @@ class Trainer(Generic[P]):
             parameters["lr"] = rate
         while True:
             try:
-                nats = self._backward(batch, mine, words, captions)
+                nats, reward = self._backward(batch, mine, words, captions)
                 break
             except torch.OutOfMemoryError as error:
                 self._halve(len(mine), run, error)
@@ -186,21 +189,22 @@ class Trainer(Generic[P]):
         self.scaler.update()
         if self.average is not None:
             self.average.update(progress.step + 1)
-        return nats, norm
+        return nats, reward, norm
 
-    def _backward(self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int) -> float:
+    def _backward(self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int) -> tuple[float, float]:
         """Gradients of this process' share, micro-batch by micro-batch. Sums over the batch divided by the counts of
         the whole one: they add up to the same gradient however the images are divided."""
         train, progress = self.train, self.progress
         self.optimiser.zero_grad(set_to_none=True)
         torch.manual_seed(_mix(self.seed, progress.step, self.group.rank))
-        nats = 0.0
+        nats = reward = 0.0
         for part in self._micro_batches(batch, mine):
-            losses = self.teaching(part, progress.controller.sampling)
+            losses = self.learner.teaching(part, progress.controller.sampling)
             loss = losses.nats / words + train.attention_penalty * losses.coverage / captions
             self.scaler.scale(loss).backward()
             nats += float(losses.nats.detach())
-        return nats
+            reward += losses.reward
+        return nats, reward
 
     def _micro_batches(self, batch: P, mine: Int[np.ndarray, " image"]) -> Iterator[P]:
         size = self.progress.micro_batch or self.train.micro_batch_images or len(mine)
@@ -244,20 +248,21 @@ class Trainer(Generic[P]):
     def _learning_rates(self, step: int) -> list[float]:
         """Of the decoder's matrices, its other parameters and, where there is one, the encoder."""
         train = self.train
-        if self.progress.finetune_from is None:
-            factor = learning_rate_factor(step, self.steps, train.warmup_steps, train.final_learning_rate)
-        else:
-            factor = train.final_learning_rate
-        decoder = train.learning_rate * factor * self.progress.controller.rate
+        rate = self.phase.learning_rate
+        if rate is None:
+            steps = self.steps_per_epoch * self.phase.epochs
+            factor = learning_rate_factor(step, steps, train.warmup_steps, train.final_learning_rate)
+            rate = train.learning_rate * factor
+        decoder = rate * self.progress.controller.rate
         encoder = train.encoder_learning_rate * self.progress.controller.rate
         return [decoder, decoder, encoder][: len(self.optimiser.param_groups)]
 
     def _validate(self) -> dict[str, float]:
-        latest = self.validation.measure(self.teaching, self.learner.read)
+        latest = self.validation.measure(self.learner.teaching, self.learner.read)
         if self.average is None:
             return latest
         self.average.swap()
-        averaged = self.validation.measure(self.teaching, self.learner.read)
+        averaged = self.validation.measure(self.learner.teaching, self.learner.read)
         self.average.swap()
         better = max(latest, averaged, key=lambda figures: figures["val_CIDEr"])
         return {**better, "val_CIDEr_latest": latest["val_CIDEr"], "val_CIDEr_average": averaged["val_CIDEr"]}
@@ -265,7 +270,7 @@ class Trainer(Generic[P]):
     def _close_epoch(self, epoch: int, row: Mapping[str, float]) -> list[str]:
         """Take in a finished epoch. Returns what the controller decided."""
         progress = self.progress
-        progress.words = progress.loss = progress.norms = 0.0
+        progress.words = progress.loss = progress.norms = progress.reward = 0.0
         progress.history.append(dict(row))
         if row["val_CIDEr"] > progress.best_cider:
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]
@@ -301,8 +306,8 @@ class Trainer(Generic[P]):
     def restore(self, state: SavedState) -> None:
         """Become the trainer that saved `state`; the learning rate stays that of the settings."""
         self.progress = Progress.from_json(state.facts["progress"])
-        if self.progress.finetune_from is not None:
-            self.learner.learn_more()
+        for phase in self.phases[1 : self.progress.phase + 1]:
+            self.learner.begin(phase.kind)
         self.learner.load(state.tensors)
         self.best = under("best.", state.tensors)
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
@@ -326,7 +331,8 @@ def _mix(*numbers: int) -> int:
 
 
 def _line(epoch: int, row: Mapping[str, float], best: bool) -> str:
+    learnt = f"reward {row['train_reward']:.3f}" if "train_reward" in row else f"loss {row['train_loss']:.3f}"
     return (
-        f"epoch {epoch:3d}  loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  "
+        f"epoch {epoch:3d}  {learnt}  val loss {row['val_loss']:.3f}  "
         f"val CIDEr {row['val_CIDEr']:.3f}{' *' if best else '  '}  {row['captions_per_second']:,.0f} captions/s"
     )

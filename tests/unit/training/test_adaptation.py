@@ -157,7 +157,7 @@ def test_what_it_remembers_survives_as_json():
         controller.accepts(norm / 3, chosen)
     controller.accepts(1e3, chosen)
     decided(controller, chosen, *rows[:3])
-    progress = Progress(step=7, events=[(1, "one")], micro_batch=2, finetune_from=3, controller=controller)
+    progress = Progress(step=7, events=[(1, "one")], micro_batch=2, phase=1, phase_from=3, controller=controller)
     again = Progress.from_json(json.loads(json.dumps(asdict(progress))))
     assert again == progress
     assert decided(again.controller, chosen, *rows[3:]) == decided(controller, chosen, *rows[3:])

@@ -100,7 +100,7 @@ def test_the_controller_begins_anew(tunable, worse):
     adapt = tunable.settings.train.adapt.model_copy(update={"plateau_epochs": 1, "stop_epochs": 2})
     trainer = fitted(tunable.changed(epochs=9, finetune_encoder=9, adapt=adapt).trainer())
     # Three epochs to stop in each part; in the second none is better than the best of the first.
-    assert trainer.progress.finetune_from == 3
+    assert (trainer.progress.phase, trainer.progress.phase_from) == (1, 3)
     assert len(trainer.progress.history) == 5
     assert trainer.progress.controller.rate == 0.25
     assert len(trainer.progress.controller.norms) == 2 * STEPS

@@ -40,7 +40,7 @@ def first_gradients(trainer: Trainer) -> list[torch.Tensor]:
 
 def with_room_for(images: int, trainer: Trainer, calls: int = 0) -> list[int]:
     """A GPU that holds so many images, after `calls` batches that it held all the same. Returns what it was given."""
-    forward, given = trainer.teaching.forward, list[int]()
+    forward, given = trainer.learner.teaching.forward, list[int]()
 
     def limited(batch: Batch, *rest: Any) -> Any:
         given.append(len(batch.rows))
@@ -49,7 +49,7 @@ def with_room_for(images: int, trainer: Trainer, calls: int = 0) -> list[int]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(batch, *rest)
 
-    trainer.teaching.forward = limited  # type: ignore[method-assign]
+    trainer.learner.teaching.forward = limited  # type: ignore[method-assign]
     return given
 
 
