@@ -16,7 +16,7 @@ from src import store, tracking
 from src.config import Settings
 from src.data.manifest import ImageRecord, Location, Manifest
 from src.encoders.cache import GRIDS_FILE, INDEX_FILE, PROVENANCE_FILE, WEIGHTS_FILE
-from src.encoders.encoder import Provenance
+from src.encoders.encoder import Provenance, digest
 from src.errors import UserError
 from src.models.captioner import Captioner
 from src.places import Places
