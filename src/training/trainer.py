@@ -97,10 +97,10 @@ class Trainer(Generic[P]):
             progress.controller = Controller(best=progress.best_cider)
             self.learner.learn_more()
             self._tell(run, epoch, "the encoder learns from here on, from the images themselves")
-        if progress.finetune_from is not None:
-            if epoch >= progress.finetune_from + train.finetune_encoder or progress.controller.stopped:
-                return -1
-        return epoch
+        if progress.finetune_from is None:
+            return epoch
+        done = epoch >= progress.finetune_from + train.finetune_encoder or progress.controller.stopped
+        return -1 if done else epoch
 
     @property
     def epochs(self) -> int:
