@@ -12,10 +12,12 @@ from src import tracking
 from src.config import Settings
 from src.data.manifest import Manifest
 from src.decoding.images import describe_images
+from src.decoding.rerank import reranked
 from src.encoders.cache import GRIDS_FILE, Embeddings
 from src.errors import UserError
 from src.metrics.evaluation import evaluate as score
 from src.metrics.report import EvaluatedImage, EvaluatedModel, print_table, write_evaluation
+from src.models.baseline import Baseline
 from src.models.captioner import Captioner
 from src.places import Places
 from src.processes import Group
@@ -33,7 +35,9 @@ def evaluate(settings: Settings, places: Places, group: Group) -> None:
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     captioner = Captioner.load(places.model, with_encoder=False).to(group.device)
     rows = manifest.rows("test")
-    captions = dict(zip(rows, caption_rows(captioner, embeddings, manifest, rows, settings, group), strict=True))
+    judge = Baseline.load(places, settings.baseline, group.device) if settings.decode.rerank == "baseline" else None
+    texts = caption_rows(captioner, embeddings, manifest, rows, settings, group, judge)
+    captions = dict(zip(rows, texts, strict=True))
     if group.is_main:
         images = {
             manifest.images[row].name: EvaluatedImage(
@@ -56,13 +60,26 @@ def evaluate(settings: Settings, places: Places, group: Group) -> None:
 
 
 def caption_rows(
-    captioner: Captioner, embeddings: Embeddings, manifest: Manifest, rows: list[int], settings: Settings, group: Group
+    captioner: Captioner,
+    embeddings: Embeddings,
+    manifest: Manifest,
+    rows: list[int],
+    settings: Settings,
+    group: Group,
+    judge: Baseline | None = None,
 ) -> list[str]:
-    """The best caption of each row, in the order of `rows`; every process captions its share and gets all of them."""
+    """The best caption of each row, in the order of `rows`; every process captions its share and gets all of them.
+
+    Args:
+        judge: has a say in which of the beam's hypotheses is the best one.
+    """
     captioner.decoder.eval()
     own = rows[group.rank :: group.size]
     with torch.inference_mode():
         found = describe_images(captioner, embeddings, manifest, own, settings)
+        if judge is not None:
+            images = [manifest.images[row] for row in own]
+            found = reranked(found, images, settings.dataset.root, judge, settings.decode)
         bar = tqdm(found, total=len(own), desc=f"caption ({captioner.name})", unit="img", disable=not group.is_main)
         mine = [captions[0].text for captions in bar]
     texts = [""] * len(rows)
