@@ -149,6 +149,17 @@ class Evaluate(Section):
     """Seconds that the PTB tokeniser, and then METEOR, may take for all captions."""
 
 
+class Promote(Section):
+    """When a model becomes the champion (`src.registry.promotion`)."""
+
+    metric: Literal["val_CIDEr"] = "val_CIDEr"
+    """What decides, more is better: a figure of the validation images, never of the test images."""
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """A champion is replaced by a model that is better by at least this much."""
+    require_baseline: bool = False
+    """Only a model better than BLIP on the same images becomes champion; where there is no BLIP, none does."""
+
+
 class Settings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     dataset: Dataset = Dataset()
@@ -158,6 +169,7 @@ class Settings(Section):
     train: Train = Train()
     decode: Decode = Decode()
     evaluate: Evaluate = Evaluate()
+    promote: Promote = Promote()
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Every parameter as 'section.key': value, as MLflow and tables show them."""

@@ -28,6 +28,8 @@ EXPERIMENT = "captionlab"
 SQLITE = "sqlite:///"
 REACH_SECONDS = 10
 LOCK_SECONDS = 120
+DECISION_SECONDS = 1800
+"""How long a process waits for others that register models: each uploads one meanwhile."""
 ARTIFACT_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -96,8 +98,16 @@ def experiment_id(client: MlflowClient) -> str:
     return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
 
+def deciding() -> FileLock:
+    """A lock for reading the registry and acting on what it says: of this machine's processes one at a time has it."""
+    uri = address()
+    folder = _database(uri).parent if uri.startswith(SQLITE) else repository_root() / "mlruns"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "registry.lock", timeout=DECISION_SECONDS)
+
+
 def _open_file(uri: str) -> MlflowClient:
-    database = (repository_root() / uri.removeprefix(SQLITE)).resolve()
+    database = _database(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
     artifacts = _artifact_folder(database.parent)
     with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):
@@ -105,6 +115,10 @@ def _open_file(uri: str) -> MlflowClient:
             connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
             _follow_a_move(connection, artifacts)
         return _open(f"{SQLITE}{database}", artifacts)
+
+
+def _database(uri: str) -> Path:
+    return (repository_root() / uri.removeprefix(SQLITE)).resolve()
 
 
 def _open_server(uri: str) -> MlflowClient:

@@ -1,0 +1,65 @@
+"""The captions of other registered models on the same test images, so that LSTM, GRU and BLIP stand in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from src.config import Promote
+from src.data.manifest import Manifest
+from src.errors import UserError
+from src.registry.promotion import ranking
+from src.registry.registration import EVALUATION_FOLDER
+from src.registry.versions import Registry
+
+DETAILS = f"{EVALUATION_FOLDER}/eval-metrics.json"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """What another registered model said.
+
+    Attributes:
+        captions: of every test image, by the image's name in the manifest.
+        origin: 'version', 'run_id', 'digest', and the validation figure it was chosen by.
+    """
+
+    captions: Mapping[str, str]
+    origin: Mapping[str, str | int | float]
+
+
+def rivals(
+    manifest: Manifest, own: str, metric: str = Promote().metric, registry: Registry | None = None
+) -> dict[str, Rival]:
+    """Of each other recurrent cell the best registered version on the same data, by the validation images.
+
+    Args:
+        own: name of the model that is evaluated now: LSTM or GRU.
+
+    Returns:
+        name -> captions and origin; empty when no other cell is registered on this data, and without those whose
+        captions are gone.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    registry = registry or Registry()
+    test = manifest.split("test")
+    found: dict[str, Rival] = {}
+    for value, version in ranking(registry.versions(), manifest.digest, metric):
+        if version.name == own or version.name in found:
+            continue
+        try:
+            text = registry.files(version, DETAILS).read_text(encoding="utf-8")
+            images = json.loads(text)["models"][version.name]["test_images"]
+        except (UserError, OSError, ValueError, KeyError):
+            continue
+        # The same manifest, so the same images in the same order; file names alone may occur in two datasets.
+        if [image["filename"] for image in images] != [image.filename for image in test]:
+            continue
+        captions = {image.name: said["generated_caption"] for image, said in zip(test, images, strict=True)}
+        found[version.name] = Rival(
+            captions, {"version": version.number, "run_id": version.run_id, "digest": version.digest, metric: value}
+        )
+    return found
