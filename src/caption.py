@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     paths = files(options.images)
     with processes() as group:
-        captioner = Captioner.load(_bundle(options.model, options.alias)).to(group.device)
+        captioner = _captioner(options.model, options.alias).to(group.device)
     settings = search(captioner.decode, options.beam_size, options.alternatives)
     places = drawings(paths, _folder(options.attention)) if options.attention else {}
     failed = 0
@@ -132,12 +132,12 @@ def _draw(target: Path, image: Image.Image, found: Caption, captioner: Captioner
     print(f"  {target}", file=sys.stderr)
 
 
-def _bundle(folder: Path, alias: str | None) -> Path:
+def _captioner(folder: Path, alias: str | None) -> Captioner:
     if alias is None:
-        return folder
-    from src.registry.versions import Registry
+        return Captioner.load(folder)
+    from src.registry.versions import Registry  # and MLflow with it
 
-    return Registry().bundle(alias)
+    return Registry().captioner(alias)
 
 
 def _folder(path: Path) -> Path:

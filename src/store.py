@@ -75,6 +75,7 @@ def connect() -> MlflowClient:
     """
     uri = address()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while mlflow is imported
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for talker in ("alembic", "mlflow.store.db.utils"):  # forty lines for a new store
         logging.getLogger(talker).setLevel(logging.WARNING)
     try:

@@ -18,8 +18,8 @@ DRAWINGS = (
 
 LIMITS = (
     "One English sentence an image. It names what it has seen often, also where that is not in the picture; counts, "
-    "colours and positions are wrong more often than objects. Nothing that matters may rest on an unread caption, least "
-    "of all a statement about a person."
+    "colours and positions are wrong more often than objects. Nothing that matters may rest on an unread caption, "
+    "least of all a statement about a person."
 )
 
 

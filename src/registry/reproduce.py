@@ -52,7 +52,7 @@ def reproduce(reference: str, tolerance: float, registry: Registry | None = None
         raise UserError(f"{version} was trained outside Git: no commit is recorded for it")
     if version.tags.get(UNCOMMITTED_TAG) == "true":
         print(f"note: {version} was trained with code that {commit[:8]} does not have; differences may come from there")
-    parameters = json.loads(registry.files(version, f"{FOLDER}/{PARAMETERS_FILE}").read_text(encoding="utf-8"))
+    parameters = json.loads(registry.text(version, f"{FOLDER}/{PARAMETERS_FILE}"))
     with checkout() as copy:
         copy.switch(commit)
         (copy.folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")

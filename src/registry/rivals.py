@@ -51,8 +51,7 @@ def rivals(
         if version.name == own or version.name in found:
             continue
         try:
-            text = registry.files(version, DETAILS).read_text(encoding="utf-8")
-            images = json.loads(text)["models"][version.name]["test_images"]
+            images = json.loads(registry.text(version, DETAILS))["models"][version.name]["test_images"]
         except (UserError, OSError, ValueError, KeyError):
             continue
         # The same manifest, so the same images in the same order; file names alone may occur in two datasets.

@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,8 @@ from src.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from src.models.captioner import Captioner
 
 MODEL = "captioner"
 CHAMPION, PREVIOUS, CHALLENGER, BASELINE = ALIASES = ("champion", "previous", "challenger", "baseline")
@@ -142,29 +146,40 @@ class Registry:
     def untag(self, version: Version, name: str) -> None:
         self.client.delete_model_version_tag(MODEL, str(version.number), name)
 
-    def files(self, version: Version, path: str) -> Path:
-        """A local copy of a file or folder of the version's run; the very place where the store is local.
+    @contextmanager
+    def files(self, version: Version, path: str) -> Iterator[Path]:
+        """A copy of a file or folder of the version's run, gone when the block ends.
 
         Raises:
             UserError: the run does not have it.
         """
-        try:
-            return Path(self.client.download_artifacts(version.run_id, path))
-        except Exception as error:
-            raise UserError(f"{path} of {version} cannot be fetched from run {version.run_id} ({error})") from None
+        with tempfile.TemporaryDirectory() as temporary:
+            try:
+                copy = self.client.download_artifacts(version.run_id, path, temporary)
+            except Exception as error:
+                raise UserError(f"{path} of {version} cannot be fetched from run {version.run_id} ({error})") from None
+            yield Path(copy)
 
-    def bundle(self, reference: str) -> Path:
-        """The folder of a registered captioner bundle, by alias or number.
+    def text(self, version: Version, path: str) -> str:
+        """A file of the version's run. Raises UserError: the run does not have it."""
+        with self.files(version, path) as copy:
+            return copy.read_text(encoding="utf-8")
+
+    def captioner(self, reference: str) -> Captioner:
+        """Load a registered model by alias or number, with the search it was evaluated with.
 
         Raises:
             UserError: there is no such version, or it is no recurrent captioner.
         """
+        from src.models.captioner import Captioner
+
         version = self.named(reference)
         if not version.recurrent:
             raise UserError(
                 f"{version} is no LSTM or GRU: take another alias or version (`python -m src.registry list`)"
             )
-        return self.files(version, f"{FOLDER}/artifacts/bundle")
+        with self.files(version, f"{FOLDER}/artifacts/bundle") as folder:
+            return Captioner.load(folder)
 
     def _aliases(self) -> dict[int, set[str]]:
         # `search_model_versions` leaves the versions' own aliases empty.
