@@ -48,7 +48,7 @@ def card(model: Evaluated, tags: Mapping[str, str]) -> str:
             "",
             "## Use and limits",
             "",
-            DRAWINGS if drawn and model.cell != "transformer" else PHOTOGRAPHS,
+            DRAWINGS if drawn and model.recurrent else PHOTOGRAPHS,
             "",
             LIMITS,
             "",
@@ -64,7 +64,7 @@ def card(model: Evaluated, tags: Mapping[str, str]) -> str:
 
 def _what(model: Evaluated) -> str:
     settings = model.settings
-    if model.cell == "transformer":
+    if not model.recurrent:
         return f"BLIP (Li et al. 2022), checkpoint `{model.encoder}`: the baseline that LSTM and GRU are held against."
     return (
         f"An {model.name} decoder ({settings.model.hidden_size} units) with Bahdanau attention over the grid of "

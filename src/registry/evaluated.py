@@ -41,6 +41,10 @@ class Evaluated:
     details: Path
 
     @property
+    def recurrent(self) -> bool:
+        return self.name != BLIP
+
+    @property
     def tags(self) -> dict[str, str]:
         """What the version carries for people and searches."""
         figures = {name: repr(value) for name, value in self.figures.items()}

