@@ -52,13 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _promote() -> None:
+    from src.registry.evaluated import anything
     from src.registry.promotion import promote, settle
 
-    settings, places = config.load(), Places()
-    if places.training.exists() and places.scores.exists() and places.model.exists():
-        verdict = promote(settings, places)
-    else:
-        verdict = settle(settings.promote, Registry())
+    settings, places, registry = config.load(), Places(), Registry()
+    verdict = promote(settings, places, registry) if anything(places) else settle(settings.promote, registry)
     for reason in verdict["reasons"]:
         print(reason)
 

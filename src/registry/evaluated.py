@@ -58,6 +58,11 @@ class Evaluated:
         }
 
 
+def anything(places: Places) -> bool:
+    """Whether a model was trained and evaluated there."""
+    return all(path.exists() for path in (places.training, places.model, places.scores))
+
+
 def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
     """BLIP, where it was evaluated, then the recurrent model.
 

@@ -124,16 +124,17 @@ def promote(settings: Settings, places: Places, registry: Registry | None = None
 
 
 def settle(rule: Promote, registry: Registry) -> dict[str, Any]:
-    """Decide again among what is registered, on the data of the newest recurrent version.
+    """Decide again among what is registered, on the data of the champion, or of the newest version if there is none.
 
     Raises:
         UserError: nothing is registered.
     """
     with store.deciding():
-        newest = _newest(registry.versions())
-        if newest is None:
+        versions = registry.versions()
+        whose = holder(CHAMPION, versions) or _newest(versions)
+        if whose is None:
             raise UserError("no LSTM or GRU is registered: train and evaluate one with `dvc repro`")
-        return _settle(newest, rule, registry)
+        return _settle(whose, rule, registry)
 
 
 def rollback(registry: Registry | None = None) -> tuple[Version, Version]:
@@ -161,11 +162,15 @@ def rollback(registry: Registry | None = None) -> tuple[Version, Version]:
 
 def _settle(own: Version, rule: Promote, registry: Registry) -> dict[str, Any]:
     reasons: list[str] = []
+    if own.withdrawn:
+        reasons.append(f"{own} was rolled back from on {own.tags[WITHDRAWN_TAG]}")
+    moved = False
     for _ in range(ROUNDS):
         versions = registry.versions()
         decision = decide(versions, own.dataset, rule)
         if decision.winner is None:
             break
+        moved = True
         reasons.append(decision.reason)
         if former := holder(CHAMPION, versions):
             registry.point(PREVIOUS, former)
@@ -175,7 +180,7 @@ def _settle(own: Version, rule: Promote, registry: Registry) -> dict[str, Any]:
             decision.winner,
             {"promotion.verdict": "promoted", "promotion.reason": decision.reason, "promotion.date": _now()},
         )
-    if not reasons:
+    if not moved:
         reasons.append(decision.reason)
     registry.point(CHALLENGER, _newest(versions))
     versions = registry.versions()

@@ -1,8 +1,8 @@
 """The registered model as MLflow loads and serves it: pictures in, captions out.
 
     mlflow models serve -m models:/captioner@champion --env-manager local --port 5001
-    curl -H 'Content-Type: application/json' localhost:5001/invocations \
-        -d '{"dataframe_records": [{"image": "'$(base64 -w0 photo.jpg)'"}]}'
+    (echo -n '{"dataframe_records": [{"image": "'; base64 -w0 photo.jpg; echo '"}]}') > question.json
+    curl -H 'Content-Type: application/json' -d @question.json localhost:5001/invocations
 
 MLflow copies this file into every registered model, with `src` beside it, and runs it where the model is loaded.
 """

@@ -7,27 +7,40 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from src import config
+from src import config, store
+from src.config import Settings
 from src.errors import UserError
 from src.files import repository_root
 from src.places import Places
 from src.registry.checkout import checkout, git
-from src.registry.promotion import promote
-from src.registry.versions import Registry
+from src.registry.evaluated import anything, evaluated
+from src.registry.promotion import promote, settle
+from src.registry.registration import register
+from src.registry.versions import CHAMPION, Registry, holder
 
 
 def sync(registry: Registry | None = None) -> Iterator[str]:
     """Register every evaluated model of the commits, the DVC experiments and the working folder, oldest first.
 
-    What was promoted then is promoted again by today's rule. Models that the store has are left alone, so that this
-    may be called at any time; models whose files DVC's cache and remote no longer have are named and left out.
+    What was promoted then is promoted again by today's rule. Where there is a champion, models that are found are
+    registered, and one becomes champion only if it is better on the champion's data. Models whose files neither DVC's
+    cache nor its remote has are named and left out.
 
     Yields:
         A line for each commit or folder that was looked at.
     """
     registry = registry or Registry()
     root, rule = repository_root(), config.load().promote
+    fresh = holder(CHAMPION, registry.versions()) is None
     named = _experiments(root)
+
+    def enter(settings: Settings, places: Places, **origin: str) -> str:
+        if fresh:
+            verdict = promote(settings, places, registry, **origin)
+            return f"version {verdict['version']}, {verdict['reasons'][0]}"
+        with store.deciding():
+            return ", ".join(str(register(model, registry, **origin)) for model in evaluated(settings, places))
+
     with checkout() as copy:
         for commit in _evaluated_commits(root):
             label = f"{commit[:8]}{f' ({named[commit]})' if commit in named else ''}"
@@ -42,14 +55,14 @@ def sync(registry: Registry | None = None) -> Iterator[str]:
                     outputs.append("outputs/baseline")
                 copy.fetch(outputs)
                 settings = config.load(copy.folder / "params.yaml").model_copy(update={"promote": rule})
-                verdict = promote(settings, places, registry, commit=commit, experiment=named.get(commit, ""))
-                yield f"{label}: version {verdict['version']}, {verdict['reasons'][0]}"
+                origin = {"commit": commit, "experiment": named.get(commit, "")}
+                yield f"{label}: {enter(settings, places, **origin)}"
             except (UserError, KeyError) as error:
                 yield f"{label}: left out ({error})"
-    places = Places()
-    if places.training.exists() and places.model.exists() and places.scores.exists():
-        verdict = promote(config.load(), places, registry)
-        yield f"working folder: version {verdict['version']}, {verdict['reasons'][0]}"
+    if anything(Places()):
+        yield f"working folder: {enter(config.load(), Places())}"
+    if not fresh:
+        yield f"champion: {settle(rule, registry)['reasons'][0]}"
 
 
 def _evaluated_commits(root: Path) -> list[str]:

@@ -133,3 +133,9 @@ def test_of_two_baselines_on_the_data_the_one_with_the_alias_counts() -> None:
 
     assert baseline(versions, HERE) == versions[0]
     assert baseline(versions[1:], HERE) == versions[1]
+
+
+@pytest.mark.parametrize("metric", ["test_CIDEr", "CIDEr", "val_loss"])
+def test_no_other_figure_may_decide(metric: str) -> None:
+    with pytest.raises(ValueError, match="val_CIDEr"):
+        Promote(metric=metric)
