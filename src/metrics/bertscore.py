@@ -60,9 +60,7 @@ class BertScore:
         """What a figure must be read with."""
         return {"model": self.name, "layer": self.layer, "figure": "F1"}
 
-    def score(
-        self, references: Sequence[Sequence[str]], captions: Mapping[str, Sequence[str]]
-    ) -> dict[str, Measured]:
+    def score(self, references: Sequence[Sequence[str]], captions: Mapping[str, Sequence[str]]) -> dict[str, Measured]:
         """BERTScore's F1 of each model's captions; the corpus figure is the mean.
 
         A caption without words scores 0, as does one whose references have none.

@@ -64,14 +64,14 @@ def shares(captions: Sequence[Grounding]) -> dict[str, float]:
     return {"attention_in_box": hits / words, "attention_in_box_by_chance": by_chance / words} if words else {}
 
 
-def _regions(box: Box, rows: int, columns: int) -> Bool[np.ndarray, "region"]:
+def _regions(box: Box, rows: int, columns: int) -> Bool[np.ndarray, " region"]:
     """The regions whose centre is in the box; for a box that holds none, the region that holds the box's centre."""
     down = _cells(box.top, box.bottom, rows)
     across = _cells(box.left, box.right, columns)
     return np.asarray(down[:, None] & across[None, :]).ravel()
 
 
-def _cells(low: float, high: float, cells: int) -> Bool[np.ndarray, "cell"]:
+def _cells(low: float, high: float, cells: int) -> Bool[np.ndarray, " cell"]:
     centres = (np.arange(cells) + 0.5) / cells
     inside = (centres >= low) & (centres <= high)
     if not inside.any():

@@ -128,9 +128,9 @@ def meteor_of(sums: Figures) -> Figures:
     """METEOR from the program's own statistics, summed over images (Denkowski and Lavie 2014, section 2).
 
     Args:
-        sums: shape [..., 23]: words, and function words among them, of caption and reference; for each of the four kinds
-            of match the matched content words of caption and reference and the matched function words of both; chunks;
-            matched words of caption and reference.
+        sums: shape [..., 23]: words, and function words among them, of caption and reference; for each of the four
+            kinds of match the matched content words of caption and reference and the matched function words of both;
+            chunks; matched words of caption and reference.
     """
     words, function_words = sums[..., 0:2], sums[..., 2:4]
     kinds = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 2, 2)  # kind, content or function, caption or reference
@@ -145,7 +145,7 @@ def meteor_of(sums: Figures) -> Figures:
 
 
 def _parts(statistics: Sequence[str]) -> Figures:
-    """What `meteor_of` sums, from the program's answers: it does not count the chunk of a caption that is its reference."""
+    """What `meteor_of` sums, from the program's answers: the one chunk of a caption that is its reference is none."""
     parts = np.array([line.split() for line in statistics], dtype=np.float64)
     whole = (parts[:, 20] == 1) & (parts[:, 21:23] == parts[:, 0:2]).all(axis=1)
     parts[whole, 20] = 0

@@ -15,9 +15,9 @@ def phrasing(captions: Sequence[Words], training: Collection[Words]) -> dict[str
         training: the captions that the recurrent models learnt from, in the same words.
 
     Returns:
-        caption_length, the mean number of words; vocabulary_used, how many different words are said; novel_captions, the
-        share of captions that are no training caption; unique_captions, the number of different captions over that of
-        images.
+        caption_length, the mean number of words; vocabulary_used, how many different words are said; novel_captions,
+        the share of captions that are no training caption; unique_captions, the number of different captions over that
+        of images.
     """
     known = training if isinstance(training, set | frozenset) else set(training)
     images = len(captions)

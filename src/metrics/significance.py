@@ -96,19 +96,13 @@ def compare(models: Models, resamples: int, seed: int = 0, level: float = LEVEL)
             differences.append(
                 one.figure(one.parts.sum(axis=0) + moved) - other.figure(other.parts.sum(axis=0) - moved)
             )
-    figures = {key: np.concatenate(parts) for key, parts in drawn.items()}
-    return Comparison(
-        images,
-        resamples,
-        level,
-        {model: {name: _interval(figures[model, name], level) for name in models[model]} for model in models},
-        [
-            _pair(
-                rival, models, figures[rival[0], rival[2]] - figures[rival[1], rival[2]], np.concatenate(chance), level
-            )
-            for rival, chance in tossed.items()
-        ],
-    )
+    boot = {key: np.concatenate(figures) for key, figures in drawn.items()}
+    pairs = [
+        _pair(rival, models, boot[rival[0], rival[2]] - boot[rival[1], rival[2]], np.concatenate(chance), level)
+        for rival, chance in tossed.items()
+    ]
+    intervals = {model: {name: _interval(boot[model, name], level) for name in models[model]} for model in models}
+    return Comparison(images, resamples, level, intervals, pairs)
 
 
 def _blocks(resamples: int, images: int) -> Iterator[int]:

@@ -1,8 +1,8 @@
 """SPICE (Anderson et al. 2016): F1 over the objects, attributes and relations that caption and references speak of.
 
-By the Java program inside pycocoevalcap. It needs Stanford CoreNLP 3.6.0 beside it, half a gigabyte that pycocoevalcap
-fetches when its own `Spice()` is first made and that no package brings: where that or Java is missing, there is no SPICE
-and a reason instead.
+By the Java program inside pycocoevalcap. It needs Stanford CoreNLP 3.6.0 beside it, which pycocoevalcap fetches when its
+own `Spice()` is first made and which no package brings: where that or Java is missing, there is a reason instead of a
+figure.
 """
 
 from __future__ import annotations
