@@ -21,8 +21,9 @@ class Places:
     baseline_report: Path = Path("reports/baseline.json")
     evaluation: Path = Path("outputs/evaluation/eval-metrics.json")
     scores: Path = Path("reports/evaluation.json")
-    figures: Path = Path("outputs/figures")
+    test: Path = Path("reports/test.json")
     comparison: Path = Path("reports/comparison.json")
+    figures: Path = Path("outputs/figures")
     promotion: Path = Path("reports/promotion.json")
 
     @classmethod

@@ -13,6 +13,7 @@ from src.errors import MissingFile, UserError
 from src.models.captioner import Captioner
 from src.places import Places
 from src.registry.versions import BLIP
+from src.training.report import read_report
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,8 @@ def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
     Raises:
         UserError: a file is missing, or files are of different models.
     """
-    training = _report(places.training, "train")
     captioner = Captioner.load(places.model, with_encoder=False)
-    if training["digest"] != captioner.digest():
-        raise UserError(f"{places.training} is of another model than {places.model}: run `dvc repro evaluate`")
+    training = read_report(places.training, captioner)
     scores = _report(places.scores, "evaluate")
     compared = _report(places.comparison, "evaluate") if places.comparison.exists() else {}
 

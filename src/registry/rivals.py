@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from pathlib import Path
 
 from src.config import Promote
+from src.contenders import Contender
 from src.data.manifest import Manifest
 from src.errors import UserError
 from src.registry.promotion import ranking
@@ -16,37 +16,25 @@ from src.registry.versions import Registry
 DETAILS = f"{EVALUATION_FOLDER}/eval-metrics.json"
 
 
-@dataclass(frozen=True)
-class Rival:
-    """What another registered model said.
-
-    Attributes:
-        captions: of every test image, by the image's name in the manifest.
-        origin: 'version', 'run_id', 'digest', and the validation figure it was chosen by.
-    """
-
-    captions: Mapping[str, str]
-    origin: Mapping[str, str | int | float]
-
-
 def rivals(
-    manifest: Manifest, own: str, metric: str = Promote().metric, registry: Registry | None = None
-) -> dict[str, Rival]:
+    dataset: Path, own: str, metric: str = Promote().metric, registry: Registry | None = None
+) -> dict[str, Contender]:
     """Of each other recurrent cell the best registered version on the same data, by the validation images.
 
     Args:
+        dataset: folder of the manifest.
         own: name of the model that is evaluated now: LSTM or GRU.
 
     Returns:
-        name -> captions and origin; empty when no other cell is registered on this data, and without those whose
+        name -> captions and origin (version, run, digest, validation figure); empty when no other cell is registered on this data, and without those whose
         captions are gone.
 
     Raises:
         StoreError: the store cannot be opened.
     """
-    registry = registry or Registry()
+    registry, manifest = registry or Registry(), Manifest.load(dataset)
     test = manifest.split("test")
-    found: dict[str, Rival] = {}
+    found: dict[str, Contender] = {}
     for value, version in ranking(registry.versions(), manifest.digest, metric):
         if version.name == own or version.name in found:
             continue
@@ -58,7 +46,7 @@ def rivals(
         if [image["filename"] for image in images] != [image.filename for image in test]:
             continue
         captions = {image.name: said["generated_caption"] for image, said in zip(test, images, strict=True)}
-        found[version.name] = Rival(
+        found[version.name] = Contender(
             captions, {"version": version.number, "run_id": version.run_id, "digest": version.digest, metric: value}
         )
     return found

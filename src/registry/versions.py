@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src import store
+from src.contenders import BASELINE as BLIP
 from src.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 MODEL = "captioner"
 CHAMPION, PREVIOUS, CHALLENGER, BASELINE = ALIASES = ("champion", "previous", "challenger", "baseline")
-BLIP = "BLIP"
 FOLDER = "registered"
 """Where a run keeps the model that was registered from it."""
 DESCRIPTION_LIMIT = 5000

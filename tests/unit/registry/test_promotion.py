@@ -173,19 +173,23 @@ def test_registered_models_outlive_a_move_of_the_repository(
     assert registry.captioner(CHAMPION).name == "LSTM"
 
 
-def test_rivals_are_the_best_of_each_other_cell_on_the_same_data(promoted: Any, registry: Registry) -> None:
-    data = tiny.manifest(test=3)
+def test_rivals_are_the_best_of_each_other_cell_on_the_same_data(
+    promoted: Any, registry: Registry, tmp_path: Path
+) -> None:
+    data, unseen = tiny.manifest(test=3), tiny.manifest(test=3, seed=8)
+    data.save(tmp_path / "data")
+    unseen.save(tmp_path / "unseen")
     promoted("lstm", 0.9)
     promoted("gru", 0.5)
     promoted("gru", 0.6)
     promoted("gru", 0.8, data=tiny.manifest(test=3, seed=7))
 
-    found = rivals(data, "LSTM", registry=registry)
+    found = rivals(tmp_path / "data", "LSTM", registry=registry)
 
     assert found.keys() == {"GRU"}
     assert found["GRU"].origin["version"] == 3
     assert found["GRU"].captions == {image.name: f"GRU {image.filename}" for image in data.split("test")}
-    assert rivals(tiny.manifest(test=3, seed=8), "LSTM", registry=registry) == {}
+    assert rivals(tmp_path / "unseen", "LSTM", registry=registry) == {}
 
 
 def test_the_table_fits_a_hundred_columns(promoted: Any, registry: Registry, capsys: pytest.CaptureFixture) -> None:
