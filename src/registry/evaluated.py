@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from src.config import Settings
+from src.contenders import BASELINE as BLIP
 from src.errors import MissingFile, UserError
 from src.models.captioner import Captioner
 from src.places import Places
-from src.registry.versions import BLIP
 from src.training.report import read_report
 
 

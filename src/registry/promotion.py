@@ -13,13 +13,13 @@ from typing import Any
 
 from src import store
 from src.config import Promote, Settings
+from src.contenders import BASELINE as BLIP
 from src.errors import UserError
 from src.places import Places
 from src.registry.evaluated import evaluated
 from src.registry.registration import register
 from src.registry.versions import (
     BASELINE,
-    BLIP,
     CHALLENGER,
     CHAMPION,
     PREVIOUS,

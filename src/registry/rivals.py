@@ -26,8 +26,8 @@ def rivals(
         own: name of the model that is evaluated now: LSTM or GRU.
 
     Returns:
-        name -> captions and origin (version, run, digest, validation figure); empty when no other cell is registered on this data, and without those whose
-        captions are gone.
+        name -> captions and origin (version, run, digest, validation figure); empty when no other cell is registered on
+        this data, and without those whose captions are gone.
 
     Raises:
         StoreError: the store cannot be opened.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from pathlib import Path
 
 from mlflow import MlflowClient
 from test_pipeline import Repository, pytestmark, repository
@@ -19,6 +21,13 @@ def registered(repository: Repository) -> dict[str, dict[str, str]]:
         aliases[str(number)] = " ".join(filter(None, [aliases.get(str(number)), alias]))
     found = client.search_model_versions("name = 'captioner'")
     return {one.tags["model"]: one.tags | {"aliases": aliases.get(str(one.version), "")} for one in found}
+
+
+def evaluated_beside(repository: Repository, run_id: str) -> set[str]:
+    """Models in the table of a run's evaluation."""
+    client = MlflowClient(f"sqlite:///{repository.folder}/mlruns/mlflow.db")
+    text = Path(client.download_artifacts(run_id, "evaluation/evaluation.json")).read_text(encoding="utf-8")
+    return set(json.loads(text))
 
 
 def test_a_pipeline_run_ends_with_a_registered_champion(repository: Repository) -> None:
@@ -56,6 +65,7 @@ def test_a_lost_store_is_rebuilt_from_commits_and_experiments(repository: Reposi
     repository.run("dvc", "exp", "run", "--temp", "--name", "other-cell", "-S", "model.rnn=gru")
     before = registered(repository)
     assert before["GRU"]["dvc.experiment"] == "other-cell"
+    assert evaluated_beside(repository, before["GRU"]["run_id"]) == {"LSTM", "GRU"}
     shutil.rmtree(repository.folder / "mlruns")
 
     printed = repository.run(sys.executable, "-m", "src.registry", "sync")
