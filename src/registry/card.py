@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from src.models.baseline import TINY
 from src.registry.evaluated import Evaluated
 
 PHOTOGRAPHS = (
@@ -42,13 +43,11 @@ def card(model: Evaluated, tags: Mapping[str, str]) -> str:
             "",
             *_figures(model),
             "",
-            f"Captions were searched for with a beam of {settings.decode.beam_size}, at most "
-            f"{settings.decode.max_words} words, length penalty {settings.decode.length_penalty:g}. Fractions, as "
-            "`pycocoevalcap` scales them.",
+            f"{_search(model)} Fractions, as `pycocoevalcap` scales them.",
             "",
             "## Use and limits",
             "",
-            DRAWINGS if drawn and model.recurrent else PHOTOGRAPHS,
+            DRAWINGS if drawn and (model.recurrent or model.encoder == TINY) else PHOTOGRAPHS,
             "",
             LIMITS,
             "",
@@ -65,10 +64,27 @@ def card(model: Evaluated, tags: Mapping[str, str]) -> str:
 def _what(model: Evaluated) -> str:
     settings = model.settings
     if not model.recurrent:
-        return f"BLIP (Li et al. 2022), checkpoint `{model.encoder}`: the baseline that LSTM and GRU are held against."
+        kind = "a small one, trained from nothing" if model.encoder == TINY else f"checkpoint `{model.encoder}`"
+        return (
+            f"BLIP (Li et al. 2022), {kind}: the baseline that LSTM and GRU are held against. Content `{model.digest}`."
+        )
     return (
         f"An {model.name} decoder ({settings.model.hidden_size} units) with Bahdanau attention over the grid of "
         f"`{model.encoder}`, trained by `stages.train` with seed {settings.seed}. Content `{model.digest}`."
+    )
+
+
+def _search(model: Evaluated) -> str:
+    if not model.recurrent:
+        search = model.settings.baseline
+        return f"Captions were searched for with a beam of {search.beam_size}, at most {search.max_words} tokens."
+    decode = model.settings.decode
+    ranked = (
+        "" if decode.rerank == "none" else ", and test captions chosen with BLIP's likelihood, which serving leaves out"
+    )
+    return (
+        f"Captions were searched for with a beam of {decode.beam_size}, at most {decode.max_words} words, length "
+        f"penalty {decode.length_penalty:g}{ranked}."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from src.config import Settings
 from src.contenders import BASELINE as BLIP
 from src.errors import MissingFile, UserError
+from src.models.baseline import MODEL_FOLDER
 from src.models.captioner import Captioner
 from src.places import Places
 from src.training.report import read_report
@@ -95,7 +96,7 @@ def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
     found = []
     if places.baseline_report.exists():
         report = _report(places.baseline_report, "baseline")
-        folder = places.baseline / "model"
+        folder = places.baseline / MODEL_FOLDER
         bundle = folder if folder.is_dir() else None
         found.append(one(report, BLIP, "transformer", Path(report["checkpoint"]).name, bundle))
     own = one(training, captioner.name, captioner.decoder.config.rnn, captioner.provenance.encoder, places.model)

@@ -42,7 +42,7 @@ NEEDED = (
     "rich",
 )
 """Distributions that captioning a picture imports."""
-NEEDED_BY_BLIP = ("transformers",)
+NEEDED_BY_BLIP = ("transformers", "huggingface-hub", "nltk")
 
 
 def register(model: Evaluated, registry: Registry, commit: str = "", experiment: str = "") -> Version:
@@ -54,7 +54,7 @@ def register(model: Evaluated, registry: Registry, commit: str = "", experiment:
         commit: the commit whose files these are, where the model's run does not know.
         experiment: the DVC experiment, likewise.
     """
-    if known := registry.holding(model.digest):
+    if known := registry.holding(model.digest, model.dataset):
         return known
     run = tracking.attach(model.run_id, name=model.name, settings=model.settings)
     known_origin = {COMMIT_TAG: commit, UNCOMMITTED_TAG: "false" if commit else "", EXPERIMENT_TAG: experiment}
@@ -100,6 +100,7 @@ def pack(model: Evaluated, folder: Path) -> None:
             str(folder),
             python_model=str(SERVED),
             artifacts={"bundle": str(bundle)},
+            model_config={} if model.recurrent else {"baseline": model.settings.baseline.model_dump(mode="json")},
             code_paths=[str(PROJECT / "src")],
             pip_requirements=requirements(NEEDED if model.recurrent else (*NEEDED, *NEEDED_BY_BLIP)),
             signature=ModelSignature(

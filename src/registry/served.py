@@ -25,6 +25,8 @@ from PIL import Image
 
 MOST_IMAGES = 64
 """Of one request."""
+BATCH = 16
+"""Images captioned at once."""
 MOST_BYTES = 32 * 2**20
 """Of one image, encoded as JPEG, PNG, ..."""
 
@@ -33,7 +35,8 @@ class Served(PythonModel):  # type: ignore[misc]
     """Captions for the column `image`: each an image file's bytes in base64."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        self._captions = _captioner(Path(context.artifacts["bundle"]))
+        bundle, baseline = Path(context.artifacts["bundle"]), (context.model_config or {}).get("baseline")
+        self._captions = _blip(bundle, baseline) if baseline else _recurrent(bundle)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -47,19 +50,25 @@ class Served(PythonModel):  # type: ignore[misc]
         if len(column) > MOST_IMAGES:
             raise _refused(f"{len(column)} images in one request: send {MOST_IMAGES} at the most")
         pictures = [_picture(value, number) for number, value in enumerate(column)]
-        return [{"caption": caption} for caption in self._captions(pictures)]
+        batches = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
+        return [{"caption": caption} for batch in batches for caption in self._captions(batch)]
 
 
-def _captioner(bundle: Path) -> Callable[[Sequence[Image.Image]], list[str]]:
+def _recurrent(bundle: Path) -> Callable[[Sequence[Image.Image]], list[str]]:
     from src.caption import caption
     from src.models.captioner import Captioner
 
     captioner = Captioner.load(bundle)
+    return lambda pictures: [found[0].sentence for found in caption(captioner, pictures, captioner.decode)]
 
-    def captions(pictures: Sequence[Image.Image]) -> list[str]:
-        return [found[0].sentence for found in caption(captioner, pictures, captioner.decode)] if pictures else []
 
-    return captions
+def _blip(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[Image.Image]], list[str]]:
+    import torch
+
+    from src import config
+    from src.models.baseline import Baseline
+
+    return Baseline.read(folder, config.Baseline.model_validate(settings)).ready(torch.device("cpu")).caption
 
 
 def _picture(value: object, number: int) -> Image.Image:

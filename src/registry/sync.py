@@ -72,8 +72,9 @@ def _evaluated_commits(root: Path) -> list[str]:
 
 
 def _known(root: Path, commit: str, registry: Registry) -> bool:
+    dataset = str((_report(root, commit, "dataset") or {}).get("manifest"))
     digests = {(_report(root, commit, name) or {}).get("digest") for name in ("train", "baseline")} - {None}
-    return all(registry.holding(str(digest)) is not None for digest in digests)
+    return all(registry.holding(str(digest), dataset) is not None for digest in digests)
 
 
 def _report(root: Path, commit: str, name: str) -> dict[str, object] | None:

@@ -106,9 +106,11 @@ class Registry:
             f"{len(versions)}): see `python -m src.registry list`, or evaluate one with `dvc repro`"
         )
 
-    def holding(self, digest: str) -> Version | None:
-        """The version of this content."""
-        return next((version for version in self.versions() if version.digest == digest), None)
+    def holding(self, digest: str, dataset: str) -> Version | None:
+        """The version of this content on this data: a published checkpoint may be measured on several."""
+        return next(
+            (version for version in self.versions() if (version.digest, version.dataset) == (digest, dataset)), None
+        )
 
     def add(self, run_id: str, tags: Mapping[str, str], description: str) -> Version:
         """Make a version of the model that the run keeps under FOLDER.
@@ -125,7 +127,7 @@ class Registry:
         source = f"{self.client.get_run(run_id).info.artifact_uri}/{FOLDER}"
         text = description[:DESCRIPTION_LIMIT]
         made = self.client.create_model_version(MODEL, source, run_id, dict(tags), description=text)
-        first = self.holding(tags["digest"])
+        first = self.holding(tags["digest"], tags["dataset.digest"])
         if first is None:
             raise RuntimeError(f"MLflow does not show version {made.version} of {MODEL}, which it has just made")
         if first.number != int(made.version):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,23 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 POOL = 48
 """Batches' worth of shuffled images among which similar lengths are brought together: enough to pack well, few enough
 to keep the order random."""
+
+
+class Packed(Protocol):
+    """What every model's batches have: rows of the manifest, and what the model looks at, once it has been read."""
+
+    @property
+    def rows(self) -> Int[np.ndarray, " image"]: ...
+
+    @property
+    def grids(self) -> Tensor | None: ...
+
+    def with_grids(self, grids: Tensor) -> Any: ...
+
+    def to(self, device: torch.device) -> Any: ...
+
+
+P = TypeVar("P", bound=Packed)
 
 
 @dataclass(frozen=True)
@@ -64,22 +82,24 @@ class Batch:
         )
 
 
-class CaptionedImages:
-    """The training split as word ids, cut to `max_words`, and the order in which epochs visit it."""
+class EncodedImages(Generic[P]):
+    """A split's captions as ids, how many there are, and the order in which epochs visit their images."""
 
-    def __init__(self, images: Sequence[ImageRecord], rows: Sequence[int], vocabulary: Vocabulary, max_words: int):
+    def __init__(self, rows: Sequence[int], captions: Sequence[Sequence[list[int]]]) -> None:
         """
         Args:
-            rows: each image's row in the embedding cache.
+            rows: each image's row in the manifest.
+            captions: each image's, without start and end.
         """
         self.rows = np.asarray(rows)
-        self.captions = [
-            sorted((vocabulary.encode(words[:max_words]) for words in image.words if words), key=len, reverse=True)
-            for image in images
-        ]
-        self._lengths = np.zeros((len(images), max((len(captions) for captions in self.captions), default=0)), int)
-        for image, captions in enumerate(self.captions):
-            self._lengths[image, : len(captions)] = [len(words) for words in captions]
+        self.captions = [sorted(own, key=len, reverse=True) for own in captions]
+        self._lengths = np.zeros((len(captions), max((len(own) for own in self.captions), default=0)), int)
+        for image, own in enumerate(self.captions):
+            self._lengths[image, : len(own)] = [len(ids) for ids in own]
+
+    def pack(self, chosen: Int[np.ndarray, " image"]) -> P:
+        """The chosen images' captions as one batch, without what the model looks at."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -113,6 +133,19 @@ class CaptionedImages:
         ordered = pool[lengths[:, widest].argsort(kind="stable")]
         half = max(1, len(pool) // batch_images // 2) * batch_images
         return self._alike(ordered[:half], batch_images) + self._alike(ordered[half:], batch_images)
+
+
+class CaptionedImages(EncodedImages[Batch]):
+    """The training split as word ids, cut to `max_words`, and the order in which epochs visit it."""
+
+    def __init__(self, images: Sequence[ImageRecord], rows: Sequence[int], vocabulary: Vocabulary, max_words: int):
+        """
+        Args:
+            rows: each image's row in the embedding cache.
+        """
+        super().__init__(
+            rows, [[vocabulary.encode(words[:max_words]) for words in image.words if words] for image in images]
+        )
 
     def pack(self, chosen: Int[np.ndarray, " image"]) -> Batch:
         """The captions of the chosen images, packed by steps.
@@ -161,16 +194,17 @@ Reader = Callable[[Int[np.ndarray, " image"]], Tensor]
 
 
 def read_ahead(
-    images: CaptionedImages, order: Sequence[Int[np.ndarray, " image"]], read: Reader, device: torch.device
-) -> Iterator[Batch]:
+    images: EncodedImages[P], order: Sequence[Int[np.ndarray, " image"]], read: Reader, device: torch.device
+) -> Iterator[P]:
     """The batches of `order` with their grids, one being read while the caller computes on the one before."""
 
-    def load(chosen: Int[np.ndarray, " image"]) -> Batch:
+    def load(chosen: Int[np.ndarray, " image"]) -> P:
         batch = images.pack(chosen)
         features = read(batch.rows)
         if device.type == "cuda":
             features = features.pin_memory()
-        return batch.with_grids(features)
+        filled: P = batch.with_grids(features)
+        return filled
 
     with ThreadPoolExecutor(1, thread_name_prefix="batch") as reader:
         following = reader.submit(load, order[0]) if order else None

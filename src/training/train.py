@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from src import tracking
 from src.config import Settings, fingerprint
@@ -23,7 +21,9 @@ from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
 from src.places import Places
 from src.processes import Group
-from src.training.resume import ResumeFolder
+from src.training.batches import Batch
+from src.training.recovery import fit, held, restored, tracked
+from src.training.recurrent import RecurrentLearner
 from src.training.stopping import stop_requests
 from src.training.trainer import Trainer
 
@@ -57,7 +57,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
         embeddings.digest,
     )
     torch.manual_seed(settings.seed)
-    trainer = Trainer(
+    learner = RecurrentLearner(
         settings,
         manifest,
         vocabulary,
@@ -67,36 +67,23 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
         encoder=_encoder(settings, embeddings) if settings.train.finetune_encoder else None,
         data_root=settings.dataset.root,
     )
-    folder = ResumeFolder(resume, f"train-{identity}") if group.is_main else None
-    try:
-        state = group.from_main(folder.load() if folder else None)
-        if state is not None:
-            trainer.restore(state)
-        hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
-        name = settings.model.rnn.upper()
-        with stop_requests() as stop, _tracked(name, settings, hashes, trainer, places, group) as run:
-            trainer.progress.run_id = run.id
-            if folder is not None:
-                if state is None:
-                    trainer.save(folder)  # a crash before the first epoch must find its MLflow run again
-                for warning in folder.warnings:
-                    run.event(trainer.progress.step, warning)
-                    tqdm.write(f"warning: {warning}")
-                if state is not None:
-                    step, steps = trainer.progress.step, trainer.epochs * trainer.steps_per_epoch
-                    run.event(step, f"resumed at step {step} of {steps}")
-                    tqdm.write(f"resumed at step {step} of {steps}")
-            trainer.fit(run, folder, stop)
-            if folder is not None:
-                captioner = _captioner(trainer, settings, embeddings, hashes)
+    trainer = Trainer(learner, settings.train, settings.seed, group)
+    hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
+    name = settings.model.rnn.upper()
+    with held(resume, f"train-{identity}", group) as folder:
+        resumed = restored(trainer, folder, group)
+        former = trainer.progress.run_id
+        with (
+            stop_requests() as stop,
+            tracked("train", name, settings, hashes, group, resume=former, curves=places.curves) as run,
+        ):
+            fit(trainer, run, folder, stop, resumed)
+            if group.is_main:
+                trainer.load_best()
+                captioner = _captioner(learner, trainer, settings, embeddings, hashes)
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
                 _report(trainer, captioner, run, places)
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
-        if folder is not None:
-            folder.remove()  # only now: killed before its MLflow run had ended, it would have begun a second one
-    finally:
-        if folder is not None:
-            folder.close()
     group.barrier()
 
 
@@ -120,25 +107,15 @@ def _encoder(settings: Settings, embeddings: Embeddings) -> Encoder:
     return encoder
 
 
-def _tracked(
-    name: str, settings: Settings, hashes: Mapping[str, str], trainer: Trainer, places: Places, group: Group
-) -> AbstractContextManager[tracking.Run]:
-    if not group.is_main:
-        return nullcontext(tracking.Silent())
-    return tracking.run(
-        "train",
-        name=name,
-        settings=settings,
-        hashes=hashes,
-        resume=trainer.progress.run_id or None,
-        curves=places.curves,
-    )
-
-
-def _captioner(trainer: Trainer, settings: Settings, embeddings: Embeddings, hashes: Mapping[str, str]) -> Captioner:
+def _captioner(
+    learner: RecurrentLearner,
+    trainer: Trainer[Batch],
+    settings: Settings,
+    embeddings: Embeddings,
+    hashes: Mapping[str, str],
+) -> Captioner:
     """The best epoch. Its encoder comes with it when it has learnt; otherwise the cache's weights are its."""
-    trainer.load_best()
-    tuned = trainer.encoder if any(name.startswith("encoder.") for name in trainer.best) else None
+    tuned = learner.encoder if any(name.startswith("encoder.") for name in trainer.best) else None
     origin = {
         **hashes,
         "val_CIDEr": trainer.progress.best_cider,
@@ -146,10 +123,10 @@ def _captioner(trainer: Trainer, settings: Settings, embeddings: Embeddings, has
         "parameters": settings.flat(),
     }
     provenance = tuned.provenance if tuned else embeddings.provenance
-    return Captioner(trainer.decoder.eval(), trainer.vocabulary, provenance, settings.decode, origin, tuned)
+    return Captioner(learner.decoder.eval(), learner.vocabulary, provenance, settings.decode, origin, tuned)
 
 
-def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: Places) -> None:
+def _report(trainer: Trainer[Batch], captioner: Captioner, run: tracking.Run, places: Places) -> None:
     progress = trainer.progress
     best = progress.history[progress.best_epoch - 1]
     figures = {

@@ -21,14 +21,18 @@ from typing import Any
 
 import pipelines
 import pytest
+import tiny
+import torch
 from PIL import Image
 
 from src.caption import caption
 from src.config import Decode
+from src.models.baseline import MODEL_FOLDER, Baseline
+from src.models.captioner import Captioner
 from src.places import Places
 from src.registry.evaluated import evaluated
 from src.registry.promotion import promote
-from src.registry.registration import NEEDED, pack, requirements
+from src.registry.registration import NEEDED, NEEDED_BY_BLIP, pack, requirements
 from src.registry.versions import CHAMPION, FOLDER, Registry
 
 LOAD = """\
@@ -59,30 +63,53 @@ def elsewhere() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = pipelines.pipeline(tmp_path_factory.mktemp("run"))
-    pack(evaluated(pipelines.settings(folder), Places.below(folder))[-1], folder / "packed")
+    (model,) = evaluated(pipelines.settings(folder), Places.below(folder))
+    pack(model, folder / "packed")
     return folder / "packed"
 
 
-@pytest.mark.slow
-def test_a_packed_model_needs_nothing_of_the_repository(packed: Path, tmp_path: Path) -> None:
-    picture = pipelines.photograph()
+def loaded_elsewhere(packed: Path, folder: Path, picture: Image.Image) -> dict[str, Any]:
+    """What a process that knows nothing of this repository gets from the model."""
     done = subprocess.run(
         [sys.executable, "-c", LOAD, str(packed), encoded(picture)],
-        cwd=tmp_path,
+        cwd=folder,
         env=elsewhere(),
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_a_packed_model_needs_nothing_of_the_repository(packed: Path, tmp_path: Path) -> None:
+    picture = pipelines.photograph()
+    answer = loaded_elsewhere(packed, tmp_path, picture)
 
     search = Decode.model_validate(pipelines.SEARCH)
     folder = packed.parent
-    captioner = type(pipelines.captioner()).load(Places.below(folder).model)
+    captioner = Captioner.load(Places.below(folder).model)
     assert answer["said"] == [{"caption": caption(captioner, [picture], search)[0][0].sentence}]
     assert Path(answer["from"]).is_relative_to(packed)
     missing = imported(answer["own"], packed / "code") - set(NEEDED)
+    assert not missing, f"captioning imports {missing}, which the model's requirements do not name"
+
+
+@pytest.mark.slow
+def test_a_blip_that_has_learnt_is_packed_alike(tmp_path: Path) -> None:
+    folder = pipelines.pipeline(tmp_path / "run", blip=0.5)
+    places, settings = Places.below(folder), pipelines.settings(folder)
+    baseline = Baseline.tiny(settings.baseline, tiny.vocabulary()).ready(torch.device("cpu"))
+    baseline.save(places.baseline / MODEL_FOLDER)
+    blip, _ = evaluated(settings, places)
+    pack(blip, folder / "packed")
+
+    picture = pipelines.photograph()
+    answer = loaded_elsewhere(folder / "packed", tmp_path, picture)
+
+    assert answer["said"] == [{"caption": said} for said in baseline.caption([picture])]
+    missing = imported(answer["own"], folder / "packed" / "code") - {*NEEDED, *NEEDED_BY_BLIP}
     assert not missing, f"captioning imports {missing}, which the model's requirements do not name"
 
 

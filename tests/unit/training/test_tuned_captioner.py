@@ -36,13 +36,16 @@ def test_the_bundle_brings_the_encoder_that_has_learnt_and_captions_with_it(tuna
     loaded = tunable.trained(tmp_path)
     assert loaded.tuned and loaded.encoder is not None
     assert "weights" in loaded.provenance.difference(tunable.embeddings.provenance)
-    for name, value in expected.encoder.used_state().items():
+    for name, value in expected.learner.encoder.used_state().items():
         assert torch.equal(loaded.encoder.used_state()[name], value), name
     pictures = [tunable.picture(row) for row in range(3)]
     with torch.inference_mode():
-        pixels = torch.from_numpy(np.stack([expected.encoder.pixels(picture) for picture in pictures]))
+        pixels = torch.from_numpy(np.stack([expected.learner.encoder.pixels(picture) for picture in pictures]))
         said = describe(
-            expected.decoder.eval(), tiny.vocabulary(), expected.encoder(pixels).half(), tunable.settings.decode
+            expected.learner.decoder.eval(),
+            tiny.vocabulary(),
+            expected.learner.encoder(pixels).half(),
+            tunable.settings.decode,
         )
         again = describe(loaded.decoder, loaded.vocabulary, loaded.grids(pictures), tunable.settings.decode)
     for one, other in zip(said, again, strict=True):
