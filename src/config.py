@@ -22,7 +22,7 @@ DATASETS = ("sample", "flickr8k", "flickr30k", "coco")
 Precision = Literal["fp32", "bf16", "fp16"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-Metric = Literal["BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity"]
+Metric = Literal["BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity", "BERTScore", "SPICE"]
 
 
 class ConfigError(UserError, ValueError):
@@ -239,11 +239,34 @@ class Baseline(Section):
 
 
 class Evaluate(Section):
-    metrics: tuple[Metric, ...] = ("BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity")
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = (
+        "BLEU",
+        "CIDEr",
+        "METEOR",
+        "ROUGE",
+        "semantic_similarity",
+        "BERTScore",
+    )
+    """SPICE needs CoreNLP 3.6.0 besides (`src.metrics.spice`); where it is not, a note says so."""
     glove: str = "default"
     """'default' (6B, 50 dimensions, from pip) or the path of a GloVe text file."""
     java_timeout: Annotated[float, Field(gt=0.0)] = 600.0
-    """Seconds that the PTB tokeniser, and then METEOR, may take for all captions."""
+    """Seconds that the PTB tokeniser, then METEOR for each model, and SPICE may take for all captions."""
+    bertscore_model: str = "default"
+    """'default' (all-MiniLM-L6-v2, from pip), the name of a model on the Hugging Face hub, or its folder."""
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """Bootstrap samples of the test images behind each interval, and tosses behind each p-value."""
+
+
+class Promote(Section):
+    """When a model becomes the champion (`src.registry.promotion`)."""
+
+    metric: Literal["val_CIDEr"] = "val_CIDEr"
+    """What decides, more is better: a figure of the validation images, never of the test images."""
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """A champion is replaced by a model that is better by at least this much."""
+    require_baseline: bool = False
+    """Only a model better than BLIP on the same images becomes champion; where there is no BLIP, none does."""
 
 
 class Settings(Section):
@@ -256,6 +279,7 @@ class Settings(Section):
     decode: Decode = Decode()
     baseline: Baseline = Baseline()
     evaluate: Evaluate = Evaluate()
+    promote: Promote = Promote()
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Every parameter as 'section.key': value, as MLflow and tables show them."""

@@ -81,7 +81,8 @@ def test_cached_grids_are_not_used_for_an_encoder_that_has_learnt(tunable, tuned
 
 
 def evaluated(group: Any, captioner: Captioner, tunable: Tunable, rows: list[int]) -> list[str]:
-    return evaluation.caption_rows(captioner, tunable.embeddings, tunable.manifest, rows, tunable.settings, group)
+    found = evaluation.best_captions(captioner, tunable.embeddings, tunable.manifest, rows, tunable.settings, group)
+    return [caption.text for caption in found]
 
 
 def test_evaluation_captions_with_the_encoder_that_has_learnt(tunable, tuned, monkeypatch):
