@@ -1,7 +1,5 @@
 """Intervals hold what they should as often as they should, and chance alone is seldom called a difference."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -93,10 +91,3 @@ def test_the_seed_decides_and_the_split_into_blocks_is_not_seen(monkeypatch):
 def test_models_of_other_images_are_refused():
     with pytest.raises(ValueError, match=r"of the same images, not of \[2, 3\]"):
         compared(one=[1, 2], two=[1, 2, 3])
-
-
-def test_memory_is_bounded_for_many_images():
-    random = np.random.default_rng(7)
-    begun = time.perf_counter()
-    compare({name: {"m": averaged(random.random(20_000)).sums} for name in "ab"}, 300)
-    assert time.perf_counter() - begun < 60
