@@ -20,7 +20,7 @@ from src.processes import processes
 def main() -> None:
     settings = config.load()
     with processes() as group:
-        evaluate(settings, Places(), group)
+        evaluate(settings, Places(), group, rivals={})
 
 
 if __name__ == "__main__":
