@@ -195,9 +195,17 @@ def test_a_baseline_without_its_report_is_named(world):
         world.evaluate()
 
 
-def test_a_model_of_another_run_is_refused(world):
-    world.places.training.write_text(json.dumps({"run_id": "x", "digest": "other"}))
-    with pytest.raises(UserError, match="describes another model"):
+@pytest.mark.parametrize(
+    ("report", "complaint"),
+    [
+        ('{"run_id": "x", "digest": "other"}', "describes another model"),
+        ('{"digest": "other"}', "is damaged"),
+        ("{", "is damaged"),
+    ],
+)
+def test_a_training_report_that_is_not_the_models_is_refused(world, report, complaint):
+    world.places.training.write_text(report)
+    with pytest.raises(UserError, match=f"train.json {complaint}.*run `dvc repro train`"):
         world.evaluate()
 
 

@@ -74,6 +74,12 @@ def test_a_folder_that_bert_score_cannot_use_is_named(tmp_path):
         BertScore(str(tmp_path))
 
 
+def test_a_model_in_the_cache_needs_no_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: str(tmp_path / file))
+    (tmp_path / "model.safetensors").touch()
+    assert locate("owner/model", "key") == str(tmp_path)
+
+
 def test_a_name_that_no_hub_has_is_refused():
     with pytest.raises(UserError, match="key is 'a b//c': neither a folder nor a hub name"):
         locate("a b//c", "key")
