@@ -85,7 +85,7 @@ class BertScore:
                 said, wanted = [caption for *_, caption, _ in asked], [of_image for *_, of_image in asked]
                 f1: Tensor = self._scorer.score(said, wanted)[2]
                 for (name, image, *_), figure in zip(asked, f1.tolist(), strict=True):
-                    found[name][image] = figure
+                    found[name][image] = min(figure, 1.0)  # rounding
             for name, figures in found.items():
                 best[name] += figures
         return {name: averaged(figures) for name, figures in best.items()}

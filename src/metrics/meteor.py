@@ -19,6 +19,7 @@ from src.metrics.java import JavaError, find_java, pycocoevalcap_jar
 from src.metrics.scores import Figures, Measured, Sums
 
 SEPARATOR = "|||"
+STATISTICS = 23
 # Its parameters for English (Denkowski and Lavie 2014, table 1), and what a match counts: the same word, the same stem,
 # a synonym, a paraphrase.
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
@@ -147,6 +148,8 @@ def meteor_of(sums: Figures) -> Figures:
 def _parts(statistics: Sequence[str]) -> Figures:
     """What `meteor_of` sums, from the program's answers: the one chunk of a caption that is its reference is none."""
     parts = np.array([line.split() for line in statistics], dtype=np.float64)
+    if parts.shape[1:] != (STATISTICS,):
+        raise ValueError(f"it answered {parts.shape[-1]} statistics an image, not {STATISTICS}")
     whole = (parts[:, 20] == 1) & (parts[:, 21:23] == parts[:, 0:2]).all(axis=1)
     parts[whole, 20] = 0
     return parts

@@ -1,8 +1,7 @@
 """SPICE (Anderson et al. 2016): F1 over the objects, attributes and relations that caption and references speak of.
 
-By the Java program inside pycocoevalcap. It needs Stanford CoreNLP 3.6.0 beside it, which pycocoevalcap fetches when its
-own `Spice()` is first made and which no package brings: where that or Java is missing, there is a reason instead of a
-figure.
+By the Java program inside pycocoevalcap. It needs Stanford CoreNLP 3.6.0, which pycocoevalcap fetches when its own
+`Spice()` is first made and which no package brings: where that or Java is missing, there is a reason and no figure.
 """
 
 from __future__ import annotations

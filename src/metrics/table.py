@@ -62,7 +62,7 @@ def _print_notes(comparison: Mapping[str, Any], console: Console) -> None:
     if comparison["pairs"]:
         lines.append(f"* p < {1 - level:.2g}, paired randomisation: more than the luck of these images.")
     for model, origin in comparison.get("origins", {}).items():
-        facts = (f"{key.replace('_', ' ')} {value}" for key, value in origin.items())
+        facts = (f"{key.replace('_', ' ')} {'nothing' if value is None else value}" for key, value in origin.items())
         lines.append(f"{model}: {', '.join(facts)}")
     for metric, note in comparison.get("metrics", {}).items():
         if "absent" in note:
@@ -74,7 +74,7 @@ def _print_notes(comparison: Mapping[str, Any], console: Console) -> None:
 
 
 def _table(title: str, columns: Mapping[str, Any]) -> Table:
-    table = Table(title=title, box=SIMPLE, pad_edge=False)
+    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
@@ -84,25 +84,26 @@ def _table(title: str, columns: Mapping[str, Any]) -> Table:
 def _figure(figure: float | None, interval: tuple[float, float] | None) -> str:
     if figure is None:
         return "-"
-    return escape(f"{figure:.3f} [{_short(interval[0])} {_short(interval[1])}]") if interval else f"{figure:.3f}"
+    shown = f"{figure:,}" if isinstance(figure, int) else f"{figure:.3f}"
+    return escape(f"{shown} [{_short(interval[0])} {_short(interval[1])}]") if interval else shown
 
 
 def _statistic(name: str, figures: Mapping[str, float]) -> str:
-    """A count as it is; a share beside what chance would give, where that is known."""
-    if name not in figures:
-        return "-"
-    shown = f"{figures[name]:,}" if isinstance(figures[name], int) else f"{figures[name]:.3f}"
-    return f"{shown}, chance {_short(figures[name + CHANCE])}" if name + CHANCE in figures else shown
+    """A figure that is no metric, beside what chance would give where that is known."""
+    shown = _figure(figures.get(name), None)
+    return f"{shown} chance {_short(figures[name + CHANCE])}" if name + CHANCE in figures else shown
 
 
 def _difference(pair: Mapping[str, Any] | None, level: float) -> str:
     if pair is None:
         return "-"
-    text = f"{pair['difference']:+.3f} p={_short(pair['p'])}"
+    text = f"{pair['difference']:+.3f} p{'<.001' if pair['p'] < 0.001 else '=' + _short(pair['p'])}"
     return f"[bold]{text} *[/bold]" if pair["p"] < 1 - level else f"{text}  "
 
 
 def _short(value: float) -> str:
     """Three digits: .123, 1.23, 12.3."""
-    text = f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+    text = f"{value:.3f}"
+    if text.startswith(("0.", "-0.")):
+        return text.replace("0.", ".", 1)
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"

@@ -15,11 +15,15 @@ def read_report(path: Path, captioner: Captioner) -> dict[str, Any]:
 
     Raises:
         MissingFile: there is no report.
-        UserError: it is of another model.
+        UserError: it is damaged, or of another model.
     """
     if not path.exists():
         raise MissingFile(f"{path} is missing: run `dvc repro train`")
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if report["digest"] != captioner.digest():
+    try:
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        digest, _ = report["digest"], report["run_id"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}): run `dvc repro train`") from error
+    if digest != captioner.digest():
         raise UserError(f"{path} describes another model than the bundle is: run `dvc repro train`")
     return report
