@@ -15,6 +15,7 @@ from src.data.manifest import Manifest
 from src.data.tokens import words
 from src.decoding.describe import Caption
 from src.decoding.images import describe_images
+from src.decoding.rerank import reranked
 from src.encoders.cache import GRIDS_FILE, Embeddings
 from src.files import write_json
 from src.metrics.evaluation import evaluate_all
@@ -23,6 +24,7 @@ from src.metrics.phrasing import phrasing
 from src.metrics.report import EvaluatedImage, EvaluatedModel, write_evaluation
 from src.metrics.significance import compare
 from src.metrics.table import print_table
+from src.models.baseline import Baseline
 from src.models.captioner import Captioner
 from src.places import Places
 from src.processes import Group
@@ -50,7 +52,8 @@ def evaluate(settings: Settings, places: Places, group: Group, rivals: Mapping[s
     training = read_report(places.training, captioner)
     blip = baseline(places)
     rows = manifest.rows("test")
-    described = best_captions(captioner, embeddings, manifest, rows, settings, group)
+    judge = Baseline.load(places, settings.baseline, group.device) if settings.decode.rerank == "baseline" else None
+    described = best_captions(captioner, embeddings, manifest, rows, settings, group, judge)
     if group.is_main:
         origin = {"checkpoint": places.model.as_posix(), "digest": captioner.digest(), "run_id": training["run_id"]}
         texts = {manifest.images[row].name: caption.text for row, caption in zip(rows, described, strict=True)}
@@ -74,13 +77,26 @@ def evaluate(settings: Settings, places: Places, group: Group, rivals: Mapping[s
 
 
 def best_captions(
-    captioner: Captioner, embeddings: Embeddings, manifest: Manifest, rows: list[int], settings: Settings, group: Group
+    captioner: Captioner,
+    embeddings: Embeddings,
+    manifest: Manifest,
+    rows: list[int],
+    settings: Settings,
+    group: Group,
+    judge: Baseline | None = None,
 ) -> list[Caption]:
-    """The best caption of each row, in the order of `rows`; every process captions its share and gets all of them."""
+    """The best caption of each row, in the order of `rows`; every process captions its share and gets all of them.
+
+    Args:
+        judge: has a say in which of the beam's hypotheses is the best one.
+    """
     captioner.decoder.eval()
     own = rows[group.rank :: group.size]
     with torch.inference_mode():
         found = describe_images(captioner, embeddings, manifest, own, settings)
+        if judge is not None:
+            images = [manifest.images[row] for row in own]
+            found = reranked(found, images, settings.dataset.root, judge, settings.decode)
         bar = tqdm(found, total=len(own), desc=f"caption ({captioner.name})", unit="img", disable=not group.is_main)
         mine = [captions[0] for captions in bar]
     shares_of_all = group.gather(mine)

@@ -19,6 +19,7 @@ class Places:
     curves: Path = Path("reports/curves.csv")
     baseline: Path = Path("outputs/baseline")
     baseline_report: Path = Path("reports/baseline.json")
+    distilled: Path = Path("outputs/distilled/captions.json")
     evaluation: Path = Path("outputs/evaluation/eval-metrics.json")
     scores: Path = Path("reports/evaluation.json")
     test: Path = Path("reports/test.json")

@@ -180,7 +180,7 @@ class Baseline:
             if value.is_floating_point():
                 inputs[name] = value.to(self.model.dtype)
         ids = self.model.generate(**inputs, **search)
-        asked = inputs.get("input_ids")
+        asked = inputs.get("decoder_input_ids", inputs.get("input_ids"))
         if asked is not None and ids.shape[1] >= asked.shape[1] and torch.equal(ids[:, : asked.shape[1]], asked):
             ids = ids[:, asked.shape[1] :]
         texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
@@ -220,7 +220,12 @@ class Baseline:
         """What `generate` is to be given, for models of every kind."""
         prompt = self.settings.prompt
         if self.processor is None:
-            return self.image_processor(list(images), return_tensors="pt")
+            inputs = self.image_processor(list(images), return_tensors="pt")
+            if prompt:
+                begin = [self.model.generation_config.decoder_start_token_id]
+                begin += self.tokenizer(prompt, add_special_tokens=False).input_ids
+                inputs["decoder_input_ids"] = torch.tensor([begin]).expand(len(images), -1)
+            return inputs
         if getattr(self.processor, "chat_template", None):
             self.tokenizer.padding_side = "left"
             talks = [

@@ -146,7 +146,7 @@ class BlipLearner(Learner[TokenBatch]):
         baseline.model.float().to(group.device)
         self.adapters = _adapted(baseline.model, own.lora_rank) if own.lora_rank else None
         if train.gradient_checkpointing:
-            baseline.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            baseline.model.activation_checkpointing_enable({"use_reentrant": False})
         self.teaching: BlipTeaching = BlipTeaching(baseline, train.label_smoothing, train.precision, own.augment)
         self.teaching.to(group.device)
         size = baseline.image_processor.size
@@ -178,7 +178,7 @@ class BlipLearner(Learner[TokenBatch]):
         """The model as it is now, its adapters made part of its weights."""
         model = self.baseline.model
         if self.train.gradient_checkpointing:
-            model.gradient_checkpointing_disable()
+            model.activation_checkpointing_disable()
         if self.adapters is not None:
             model = self.adapters.merge_and_unload()
         return replace(self.baseline, model=model.eval().requires_grad_(False))

@@ -9,6 +9,7 @@ import torch
 
 from src import tracking
 from src.config import Settings, fingerprint
+from src.data import distilled
 from src.data.manifest import Manifest
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.decoding.images import describe_images
@@ -44,6 +45,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
         KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
     """
     manifest = Manifest.load(places.dataset)
+    taught = distilled.joined(manifest, distilled.read(places.distilled)) if settings.train.distill else manifest
     vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     identity = fingerprint(
@@ -52,14 +54,14 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
         settings.decode.max_words,
         settings.model,
         settings.train.model_dump(exclude={"restarts"}),
-        manifest.digest,
+        taught.digest,
         vocabulary.words,
         embeddings.digest,
     )
     torch.manual_seed(settings.seed)
     learner = RecurrentLearner(
         settings,
-        manifest,
+        taught,
         vocabulary,
         embeddings.grids,
         _decoder(settings, vocabulary, embeddings),

@@ -19,6 +19,7 @@ SMALL = {
     "model": {"rnn": "lstm", "hidden_size": 32, "embedding_size": 16, "attention_size": 16},
     "train": {"epochs": 2, "batch_images": 16},
     "decode": {"beam_size": 2},
+    "baseline": {"finetune_epochs": 1, "tiny": {"image_size": 32, "hidden_size": 32, "vision_layers": 1}},
 }
 
 pytestmark = [
