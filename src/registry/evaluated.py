@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config import Settings
+from src.config import Settings, fingerprint
 from src.contenders import BASELINE as BLIP
 from src.errors import MissingFile, UserError
 from src.models.baseline import MODEL_FOLDER
 from src.models.captioner import Captioner
 from src.places import Places
 from src.training.report import read_report
+
+SEARCH_TAG = "search"
+"""Names how captions were searched for."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class Evaluated:
     def tags(self) -> dict[str, str]:
         """What the version carries for people and searches."""
         figures = {name: repr(value) for name, value in self.figures.items()}
+        search = self.settings.decode if self.recurrent else self.settings.baseline
         return figures | {
+            SEARCH_TAG: fingerprint(search),
             "model": self.name,
             "cell": self.cell,
             "encoder": self.encoder,

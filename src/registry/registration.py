@@ -16,7 +16,7 @@ from src.config import Decode
 from src.files import write_json
 from src.models.captioner import CONFIG_FILE
 from src.registry.card import card
-from src.registry.evaluated import Evaluated
+from src.registry.evaluated import SEARCH_TAG, Evaluated
 from src.registry.versions import FOLDER, Registry, Version
 
 CARD_FILE = "README.md"
@@ -48,13 +48,16 @@ NEEDED_BY_BLIP = ("transformers", "huggingface-hub", "nltk")
 def register(model: Evaluated, registry: Registry, commit: str = "", experiment: str = "") -> Version:
     """The version of a model's content, made if there is none.
 
-    Weights that were registered before are not registered again, whatever search they are evaluated with later.
+    Weights that were registered before are not registered again, whatever search they are evaluated with later. New
+    figures are added where the search is the same.
 
     Args:
         commit: the commit whose files these are, where the model's run does not know.
         experiment: the DVC experiment, likewise.
     """
     if known := registry.holding(model.digest, model.dataset):
+        if known.tags.get(SEARCH_TAG) == model.tags[SEARCH_TAG]:  # a metric may have come since
+            registry.tag(known, {name: value for name, value in model.tags.items() if name not in known.tags})
         return known
     run = tracking.attach(model.run_id, name=model.name, settings=model.settings)
     known_origin = {COMMIT_TAG: commit, UNCOMMITTED_TAG: "false" if commit else "", EXPERIMENT_TAG: experiment}

@@ -126,7 +126,9 @@ class Registry:
                 raise
         source = f"{self.client.get_run(run_id).info.artifact_uri}/{FOLDER}"
         text = description[:DESCRIPTION_LIMIT]
-        made = self.client.create_model_version(MODEL, source, run_id, dict(tags), description=text)
+        made = self.client.create_model_version(
+            MODEL, source, run_id, dict(tags), description=text, await_creation_for=0
+        )
         first = self.holding(tags["digest"], tags["dataset.digest"])
         if first is None:
             raise RuntimeError(f"MLflow does not show version {made.version} of {MODEL}, which it has just made")

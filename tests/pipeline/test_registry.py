@@ -37,6 +37,8 @@ def test_a_pipeline_run_ends_with_a_registered_champion(repository: Repository) 
     assert version["aliases"] == "challenger champion"
     assert version["digest"] == repository.json("reports/train.json")["digest"]
     assert version["git.uncommitted_code"] == "false"
+    assert registered(repository)["BLIP"]["aliases"] == "baseline"
+    assert report["against_baseline"]["baseline"] == repository.json("reports/baseline.json")["val_CIDEr"]
     assert (report["promoted"], report["champion"]["digest"]) == (True, version["digest"])
     assert repository.run("git", "status", "--porcelain") == ""
 
@@ -65,13 +67,13 @@ def test_a_lost_store_is_rebuilt_from_commits_and_experiments(repository: Reposi
     repository.run("dvc", "exp", "run", "--temp", "--name", "other-cell", "-S", "model.rnn=gru")
     before = registered(repository)
     assert before["GRU"]["dvc.experiment"] == "other-cell"
-    assert evaluated_beside(repository, before["GRU"]["run_id"]) == {"LSTM", "GRU"}
+    assert evaluated_beside(repository, before["GRU"]["run_id"]) == {"LSTM", "GRU", "BLIP"}
     shutil.rmtree(repository.folder / "mlruns")
 
     printed = repository.run(sys.executable, "-m", "src.registry", "sync")
 
     after = registered(repository)
-    assert after.keys() == before.keys() == {"LSTM", "GRU"}, printed
+    assert after.keys() == before.keys() == {"LSTM", "GRU", "BLIP"}, printed
     for name in after:
         kept = ("aliases", "digest", "dataset.digest", "val_CIDEr", "test_CIDEr")
         assert {key: after[name][key] for key in kept} == {key: before[name][key] for key in kept}, printed

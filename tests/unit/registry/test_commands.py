@@ -16,7 +16,7 @@ from src.registry.versions import Registry
 @pytest.fixture(autouse=True)
 def workspace(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository itself, where nothing was trained yet."""
-    root.mkdir()
+    root.mkdir(exist_ok=True)
     monkeypatch.chdir(root)
     (root / "params.yaml").write_text("seed: 0\n")
     return root

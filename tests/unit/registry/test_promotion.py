@@ -56,6 +56,21 @@ def test_a_model_is_registered_once_whatever_search_it_is_evaluated_with(tmp_pat
     assert again["promoted"] and "champion already" in again["reasons"][0]
 
 
+def test_figures_that_came_later_are_added_to_the_version(tmp_path: Path, registry: Registry) -> None:
+    folder = pipelines.pipeline(tmp_path / "run", test=0.5)
+    settings, places = pipelines.settings(folder), Places.below(folder)
+    promote(settings, places, registry)
+    write_json(places.scores, {"LSTM": {"CIDEr": 0.1, "METEOR": 0.3}})
+    promote(settings, places, registry)
+    write_json(places.scores, {"LSTM": {"CIDEr": 0.1, "ROUGE": 0.2}})
+    promote(settings.model_copy(update={"decode": type(settings.decode)()}), places, registry)
+
+    (version,) = registry.versions()
+    assert version.figure("test_CIDEr") == 0.5
+    assert version.figure("test_METEOR") == 0.3
+    assert version.figure("test_ROUGE") is None
+
+
 def test_a_better_model_takes_the_alias_and_the_one_before_is_kept(promoted: Any, registry: Registry) -> None:
     promoted("lstm", 0.5)
     verdict = promoted("gru", 0.6)
