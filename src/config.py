@@ -184,19 +184,19 @@ class Baseline(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     """Threads that decode images."""
     finetune_epochs: Annotated[int, Field(ge=0)] | None = None
-    """Epochs of training on the dataset; null: 24 for 'tiny', none for a checkpoint."""
+    """Epochs of training on the dataset; null: 20 for 'tiny', none for a checkpoint."""
     finetune_batch_images: Positive = 16
     """Images per optimiser step over all processes, each with all its captions."""
     micro_batch_images: Positive | None = None
     """Images that a process trains on at once; null: its whole share of the batch."""
     gradient_checkpointing: bool = False
     learning_rate: Annotated[float, Field(gt=0.0)] | None = None
-    """null: 0.0015 for 'tiny', 0.0002 for LoRA, 0.00001 for a whole checkpoint."""
+    """null: 0.003 for 'tiny', 0.0002 for LoRA, 0.00001 for a whole checkpoint."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     label_smoothing: Fraction = 0.1
-    augment: Fraction = 0.15
+    augment: Fraction = 0.1
     """By how much training pictures are scaled and moved at random, as a share of their size; 0 leaves them alone."""
     lora_rank: Annotated[int, Field(ge=0)] = 0
     """Rank of the adapters that learn in place of the weights (Hu et al. 2022); 0: the weights themselves learn."""
@@ -209,13 +209,13 @@ class Baseline(Section):
     @property
     def epochs(self) -> int:
         if self.finetune_epochs is None:
-            return 24 if self.checkpoint == "tiny" else 0
+            return 20 if self.checkpoint == "tiny" else 0
         return self.finetune_epochs
 
     @property
     def training(self) -> Train:
         """What the training loop is told."""
-        usual = 1.5e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5
+        usual = 3e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5
         return Train(
             epochs=self.epochs,
             batch_images=self.finetune_batch_images,

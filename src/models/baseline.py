@@ -197,19 +197,16 @@ class Baseline:
             UserError: the model is no BLIP.
         """
         script = self.script
-        counts = [len(own) for own in captions]
-        if not sum(counts):
+        if not any(captions):
             return [[] for _ in captions]
-        taught = script.lesson([script.encode(words(caption)) for own in captions for caption in own])
-        device = self.model.device
-        taught = blip.Lesson(taught.inputs.to(device), taught.targets.to(device))
-        seen = self._look(images).repeat_interleave(torch.tensor(counts, device=device), dim=0)
+        taught = script.lesson([[script.encode(words(caption)) for caption in own] for own in captions])
+        taught = taught.to(self.model.device)
         said = taught.targets != blip.NOTHING
-        logits = blip.vocab(self.model)(blip.spoken(self.model, seen, taught)).float()
-        found = logits.log_softmax(dim=-1).gather(1, taught.targets[said][:, None])[:, 0]
-        owner = said.nonzero()[:, 0]
-        totals = torch.zeros(len(said), device=device).index_add_(0, owner, found).tolist()
-        return [[totals.pop(0) for _ in range(count)] for count in counts]
+        logits = blip.vocab(self.model)(blip.spoken(self.model, self._look(images), taught)).float()
+        found = torch.zeros(said.shape, device=logits.device)
+        found[said] = logits.log_softmax(dim=-1).gather(1, taught.targets[said][:, None])[:, 0]
+        totals = found.sum(dim=2).tolist()
+        return [total[: len(own)] for total, own in zip(totals, captions, strict=True)]
 
     def _look(self, images: Sequence[Image.Image]) -> torch.Tensor:
         pixels = torch.from_numpy(np.stack([self.pixels(image) for image in images])).to(self.model.device)

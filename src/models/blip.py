@@ -25,10 +25,14 @@ HEAD = 32
 
 @dataclass(frozen=True)
 class Lesson:
-    """Captions to be taught: what each position continues from, and what is to be said there (or NOTHING)."""
+    """Captions to be taught, all of an image's side by side: what each position continues from, and what is to be said
+    there (or NOTHING, as in every place of a caption that an image has less than others)."""
 
-    inputs: Int[Tensor, "caption word"]
-    targets: Int[Tensor, "caption word"]
+    inputs: Int[Tensor, "image caption word"]
+    targets: Int[Tensor, "image caption word"]
+
+    def to(self, device: torch.device) -> Lesson:
+        return Lesson(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True))
 
 
 class Script:
@@ -49,16 +53,19 @@ class Script:
         said = ids[:, 1 + len(self.prompt) :]
         return [" ".join(text.split()) for text in self.tokenizer.batch_decode(said, skip_special_tokens=True)]
 
-    def lesson(self, captions: Sequence[Sequence[int]]) -> Lesson:
+    def lesson(self, captions: Sequence[Sequence[Sequence[int]]]) -> Lesson:
+        """Args: captions: each image's, as `encode` gives them."""
         begin = [self.start, *self.prompt]
-        longest = max(map(len, captions), default=0)
-        inputs = torch.full((len(captions), len(begin) + longest), self.pad)
+        slots = max(map(len, captions), default=0)
+        longest = max((len(words) for own in captions for words in own), default=0)
+        inputs = torch.full((len(captions), slots, len(begin) + longest), self.pad)
         targets = torch.full_like(inputs, NOTHING)
-        inputs[:, : len(begin)] = torch.tensor(begin)
-        for row, words in enumerate(captions):
-            inputs[row, len(begin) : len(begin) + len(words)] = torch.tensor(words, dtype=torch.long)
-            said = torch.tensor([*words, self.end])
-            targets[row, len(begin) - 1 : len(begin) + len(words)] = said
+        inputs[:, :, : len(begin)] = torch.tensor(begin)
+        for image, own in enumerate(captions):
+            for slot, words in enumerate(own):
+                inputs[image, slot, len(begin) : len(begin) + len(words)] = torch.tensor(words, dtype=torch.long)
+                said = torch.tensor([*words, self.end])
+                targets[image, slot, len(begin) - 1 : len(begin) + len(words)] = said
         return Lesson(inputs, targets)
 
     def say(self, model: Any, seen: Float[Tensor, "image region feature"], **search: Any) -> list[str]:
@@ -81,21 +88,27 @@ def look(model: Any, pixels: Float[Tensor, "image 3 row column"]) -> Float[Tenso
     return seen
 
 
-def spoken(
-    model: Any,
-    seen: Float[Tensor, "caption region feature"],
-    lesson: Lesson,
-) -> Float[Tensor, "word hidden"]:
-    """Features of the words to be said, caption by caption; `vocab` of them are logits."""
+def spoken(model: Any, seen: Float[Tensor, "image region feature"], lesson: Lesson) -> Float[Tensor, "word hidden"]:
+    """Features of the words to be said, image by image and caption by caption; `vocab` of them are logits.
+
+    An image's captions go through the decoder behind one another, each blind to the others: keys and values of the
+    picture are worked out once, not once a caption.
+    """
+    images, slots, words = lesson.inputs.shape
+    before = torch.ones(words, words, dtype=torch.bool, device=seen.device).tril()
+    own = torch.kron(torch.eye(slots, dtype=torch.bool, device=seen.device), before)
     hidden = model.text_decoder.bert(
-        input_ids=lesson.inputs,
-        # From left to right nothing but padding looks at padding.
-        attention_mask=torch.ones_like(lesson.inputs),
+        input_ids=lesson.inputs.flatten(1),
+        position_ids=torch.arange(words, device=seen.device).repeat(slots).expand(images, -1),
+        # Added to the scores. From left to right nothing but padding looks at padding.
+        attention_mask=seen.new_zeros(own.shape)
+        .masked_fill(~own, torch.finfo(seen.dtype).min)
+        .expand(images, 1, -1, -1),
         encoder_hidden_states=seen,
         is_decoder=True,
         use_cache=False,
     ).last_hidden_state
-    features: Tensor = model.text_decoder.cls.predictions.transform(hidden[lesson.targets != NOTHING])
+    features: Tensor = model.text_decoder.cls.predictions.transform(hidden[lesson.targets.flatten(1) != NOTHING])
     return features
 
 
@@ -160,14 +173,14 @@ def build(settings: TinyBlip, vocabulary: Vocabulary) -> tuple[Any, Any]:
         sep_token_id=END,
         pad_token_id=PAD,
         hidden_dropout_prob=settings.dropout,
-        attention_probs_dropout_prob=settings.dropout,
+        initializer_range=settings.hidden_size**-0.5,
         **shape,
     )
     vision = BlipVisionConfig(
         num_hidden_layers=settings.vision_layers,
         image_size=settings.image_size,
         patch_size=settings.patch_size,
-        initializer_range=0.02,  # the default is for weights that are loaded
+        initializer_range=settings.hidden_size**-0.5,  # the default is for weights that are loaded
         **shape,
     )
     model = BlipForConditionalGeneration(BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict()))

@@ -33,27 +33,18 @@ MEBIBYTE = 2**20
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """B images with all their captions, image by image.
-
-    Attributes:
-        owner: which image a caption belongs to.
-        grids: the pictures.
-    """
+    """B images with all their captions; `grids` are the pictures."""
 
     rows: Int[np.ndarray, " image"]
     lesson: blip.Lesson
-    owner: Int[Tensor, " caption"]
     grids: UInt8[Tensor, "image 3 row column"] | None = None
 
     def with_grids(self, grids: Tensor) -> TokenBatch:
         return replace(self, grids=grids)
 
     def to(self, device: torch.device) -> TokenBatch:
-        def moved(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
-        lesson = blip.Lesson(moved(self.lesson.inputs), moved(self.lesson.targets))
-        return TokenBatch(self.rows, lesson, moved(self.owner), None if self.grids is None else moved(self.grids))
+        grids = None if self.grids is None else self.grids.to(device, non_blocking=True)
+        return TokenBatch(self.rows, self.lesson.to(device), grids)
 
 
 class TokenisedImages(EncodedImages[TokenBatch]):
@@ -70,9 +61,7 @@ class TokenisedImages(EncodedImages[TokenBatch]):
         )
 
     def pack(self, chosen: Int[np.ndarray, " image"]) -> TokenBatch:
-        owner = [image for image, index in enumerate(chosen) for _ in self.captions[index]]
-        captions = [caption for index in chosen for caption in self.captions[index]]
-        return TokenBatch(self.rows[chosen], self.script.lesson(captions), torch.tensor(owner, dtype=torch.long))
+        return TokenBatch(self.rows[chosen], self.script.lesson([self.captions[index] for index in chosen]))
 
 
 class BlipTeaching(Teaching[TokenBatch]):
@@ -90,12 +79,12 @@ class BlipTeaching(Teaching[TokenBatch]):
 
     def forward(self, batch: TokenBatch, sampling: float = 0.0) -> Losses:
         """Args: sampling: is for recurrent decoders; a transformer that is taught sees true words alone."""
-        with autocast(batch.owner.device, self.precision):
+        with autocast(batch.lesson.inputs.device, self.precision):
             return self._losses(batch, self._look(batch))
 
     @torch.no_grad()
     def examine(self, batch: TokenBatch) -> tuple[float, Sequence[tuple[str, ...]]]:
-        with autocast(batch.owner.device, self.precision):
+        with autocast(batch.lesson.inputs.device, self.precision):
             seen = self._look(batch)
             said = self.script.say(self.model, seen, max_new_tokens=self.max_words, do_sample=False)
             return float(self._losses(batch, seen).nats), [words(caption) for caption in said]
@@ -106,7 +95,7 @@ class BlipTeaching(Teaching[TokenBatch]):
         return blip.look(self.model, self.scaling(pixels))
 
     def _losses(self, batch: TokenBatch, seen: Float[Tensor, "image region feature"]) -> Losses:
-        features = blip.spoken(self.model, seen.index_select(0, batch.owner), batch.lesson)
+        features = blip.spoken(self.model, seen, batch.lesson)
         targets = batch.lesson.targets[batch.lesson.targets != blip.NOTHING]
         smoothing = self.label_smoothing if self.training else 0.0
         nats = cross_entropy(features, blip.vocab(self.model), targets, smoothing)

@@ -13,6 +13,7 @@ from coloured import Coloured, Tracking
 
 from src import tracking
 from src.baseline import caption
+from src.captioning import said_of
 from src.config import Settings
 from src.errors import UserError
 from src.models.baseline import Baseline
@@ -111,6 +112,24 @@ def test_killed_while_it_captions_it_goes_on_in_the_same_run(
     assert report(places)["digest"] == report(whole)["digest"]
     assert recorded.resumed == [None, None, "run-1"]
     assert not left(tmp_path / "resume")
+
+
+def test_pictures_too_many_for_the_memory_are_captioned_in_parts(colours: Coloured, monkeypatch):
+    baseline = colours.baseline().ready(torch.device("cpu"))
+    pictures = colours.pictures("test")
+    expected, original = baseline.caption(pictures), Baseline.caption
+
+    def limited(own: Baseline, images: Any) -> list[str]:
+        if len(images) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return original(own, images)
+
+    monkeypatch.setattr(Baseline, "caption", limited)
+    room = 2
+    assert said_of(baseline, pictures) == expected
+    room = 0
+    with pytest.raises(UserError, match="one picture is too much"):
+        said_of(baseline, pictures)
 
 
 def captioned(group: Group, settings: Settings, folder: Path, colours: Coloured) -> int:
