@@ -191,16 +191,16 @@ class Baseline(Section):
     """Images that a process trains on at once; null: its whole share of the batch."""
     gradient_checkpointing: bool = False
     learning_rate: Annotated[float, Field(gt=0.0)] | None = None
-    """null: 0.003 for 'tiny', 0.0002 for LoRA, 0.00001 for a whole checkpoint."""
+    """null: 0.0015 for 'tiny', 0.0002 for LoRA, 0.00001 for a whole checkpoint."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     label_smoothing: Fraction = 0.1
-    augment: Fraction = 0.1
+    augment: Fraction = 0.06
     """By how much training pictures are scaled and moved at random, as a share of their size; 0 leaves them alone."""
     lora_rank: Annotated[int, Field(ge=0)] = 0
     """Rank of the adapters that learn in place of the weights (Hu et al. 2022); 0: the weights themselves learn."""
-    adapt: Adapt = Adapt(ema_decay=0.99)
+    adapt: Adapt = Adapt(ema_decay=0.99, plateau_epochs=0, stop_epochs=0)
     cache_mebibytes: Annotated[int, Field(ge=0)] = 1024
     """Memory for decoded training pictures, so that later epochs need not decode them again."""
     save_every_steps: Positive = 200
@@ -215,7 +215,7 @@ class Baseline(Section):
     @property
     def training(self) -> Train:
         """What the training loop is told."""
-        usual = 3e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5
+        usual = 1.5e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5
         return Train(
             epochs=self.epochs,
             batch_images=self.finetune_batch_images,

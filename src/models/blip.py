@@ -173,14 +173,14 @@ def build(settings: TinyBlip, vocabulary: Vocabulary) -> tuple[Any, Any]:
         sep_token_id=END,
         pad_token_id=PAD,
         hidden_dropout_prob=settings.dropout,
-        initializer_range=settings.hidden_size**-0.5,
+        attention_probs_dropout_prob=settings.dropout,
         **shape,
     )
     vision = BlipVisionConfig(
         num_hidden_layers=settings.vision_layers,
         image_size=settings.image_size,
         patch_size=settings.patch_size,
-        initializer_range=settings.hidden_size**-0.5,  # the default is for weights that are loaded
+        initializer_range=0.02,  # the default is for weights that are loaded
         **shape,
     )
     model = BlipForConditionalGeneration(BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict()))
