@@ -17,7 +17,7 @@ from src.data.tokens import words
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.files import write_json
 from src.metrics.cider import CiderScorer
-from src.models.baseline import MODEL_FOLDER, TINY, Baseline
+from src.models.baseline import ABSENT_FILE, MODEL_FOLDER, NONE, TINY, Baseline
 from src.places import Places
 from src.processes import Group
 from src.training.blip import BlipLearner, TokenBatch
@@ -34,7 +34,7 @@ PACE = {"batch_images", "workers", "cache_mebibytes", "save_every_steps"}
 
 def caption(settings: Settings, places: Places, resume: Path, group: Group) -> None:
     """Caption the validation and the test split, after training if `baseline.finetune_epochs` says so, and leave
-    captions, the model where it has learnt, and the report.
+    captions, the model where it has learnt, and the report. With `baseline.checkpoint: none` only that is said.
 
     Interrupted at any moment and called again with the same settings and inputs, it goes on from the last saved state
     in the same MLflow run. Every process of `group` calls it; rank 0 writes.
@@ -47,6 +47,11 @@ def caption(settings: Settings, places: Places, resume: Path, group: Group) -> N
         KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
     """
     manifest = Manifest.load(places.dataset)
+    if settings.baseline.checkpoint == NONE:
+        if group.is_main:
+            write_json(places.baseline / ABSENT_FILE, "baseline.checkpoint is none")
+            write_json(places.baseline_report, {"checkpoint": NONE})
+        return
     baseline = _begun(settings, places, group)
     own = settings.baseline
     identity = fingerprint(

@@ -171,7 +171,7 @@ class TinyBlip(Section):
 
 class Baseline(Section):
     checkpoint: str = "tiny"
-    """'tiny' (a small BLIP, trained from nothing, no download), or an image-to-text checkpoint of Hugging Face
+    """'none', 'tiny' (a small BLIP, trained from nothing, no download), or an image-to-text checkpoint of Hugging Face
     Transformers: its name on the hub, 'Salesforce/blip-image-captioning-base' for one, or a folder."""
     prompt: str = ""
     """What every caption goes on from, or what a model that follows instructions is asked."""

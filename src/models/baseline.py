@@ -29,8 +29,9 @@ from src.models import blip
 from src.models.checkpoints import fetch, quietly
 from src.places import Places
 
-TINY = "tiny"
+TINY, NONE = "tiny", "none"
 MODEL_FOLDER = "model"
+ABSENT_FILE = "absent.json"
 QUESTION = "Describe the picture in one short sentence."
 """Asked of a model that follows instructions, where no prompt is given."""
 
@@ -69,6 +70,8 @@ class Baseline:
         if not places.baseline_report.exists():
             raise UserError(f"{places.baseline_report} is missing: run `dvc repro baseline`")
         report = json.loads(places.baseline_report.read_text(encoding="utf-8"))
+        if report["checkpoint"] == NONE:
+            raise UserError(f"baseline.checkpoint is {NONE}: choose one for decode.rerank and train.distill")
         folder = places.baseline / MODEL_FOLDER
         found = cls.read(folder if folder.exists() else fetch(report["checkpoint"]), settings)
         if found.digest() != report["digest"]:

@@ -99,8 +99,7 @@ def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
         )
 
     found = []
-    if places.baseline_report.exists():
-        report = _report(places.baseline_report, "baseline")
+    if places.baseline_report.exists() and "digest" in (report := _report(places.baseline_report, "baseline")):
         folder = places.baseline / MODEL_FOLDER
         bundle = folder if folder.is_dir() else None
         found.append(one(report, BLIP, "transformer", Path(report["checkpoint"]).name, bundle))

@@ -15,6 +15,7 @@ from src import tracking
 from src.baseline import caption
 from src.captioning import said_of
 from src.config import Settings
+from src.contenders import baseline
 from src.errors import UserError
 from src.models.baseline import Baseline
 from src.places import Places
@@ -157,3 +158,12 @@ def test_a_checkpoint_that_is_not_to_be_had_leaves_nothing(colours: Coloured, pl
     with pytest.raises(UserError, match="Salesforce/blip-image-captioning-base"):
         caption(settings, places, tmp_path / "resume", tiny.ALONE)
     assert not places.baseline_report.exists() and not recorded.resumed
+
+
+def test_without_a_baseline_that_is_said_and_nobody_is_held_against_it(colours: Coloured, places, recorded, tmp_path):
+    settings = colours.changed(checkpoint="none", finetune_epochs=None)
+    caption(settings, places, tmp_path / "resume", tiny.ALONE)
+    assert report(places) == {"checkpoint": "none"}
+    assert baseline(places) is None
+    with pytest.raises(UserError, match="choose one"):
+        Baseline.load(places, settings.baseline, torch.device("cpu"))
