@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from src import search_space
 from src.errors import UserError
+from src.section import Section
 
 DATASETS = ("sample", "flickr8k", "flickr30k", "coco")
 
@@ -27,10 +29,6 @@ Metric = Literal["BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity"]
 
 class ConfigError(UserError, ValueError):
     """params.yaml cannot be used; the message names the key, the value and what would be accepted."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Dataset(Section):
@@ -149,6 +147,27 @@ class Evaluate(Section):
     """Seconds that the PTB tokeniser, and then METEOR, may take for all captions."""
 
 
+class Tune(Section):
+    trials: Positive = 30
+    """Trials of a study, those that were pruned or failed included."""
+    epochs: Positive = 6
+    """Epochs of a trial; the learning rate's schedule is fitted to them."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: Positive = 6
+    """Trials drawn at random before TPE has something to learn from."""
+    pruner: Literal["hyperband", "median", "none"] = "hyperband"
+    min_epochs: Positive = 1
+    """Epochs that no pruner cuts short."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """Hyperband lets one in so many go on."""
+    workers: Positive = 1
+    """Trials at work at once on this machine."""
+    timeout: Annotated[float, Field(gt=0.0)] | None = None
+    """Seconds after which a call ends, its trials' states saved; null: when all trials are done."""
+    space: search_space.Space = {}
+    """What may be tried (`src.search_space`)."""
+
+
 class Settings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     dataset: Dataset = Dataset()
@@ -158,10 +177,15 @@ class Settings(Section):
     train: Train = Train()
     decode: Decode = Decode()
     evaluate: Evaluate = Evaluate()
+    tune: Tune = Tune()
+
+    def model_post_init(self, context: Any, /) -> None:
+        search_space.check(self.tune.space, self)
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
-        """Every parameter as 'section.key': value, as MLflow and tables show them."""
-        return dict(_flat("", self.model_dump(mode="json")))
+        """Every parameter as 'section.key': value, as MLflow and tables show them; how one searches for better ones is
+        none of a run."""
+        return dict(_flat("", self.model_dump(mode="json", exclude={"tune"})))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str | int | float | bool | None]]:
