@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -164,7 +164,7 @@ class Tune(Section):
     """Trials at work at once on this machine."""
     timeout: Annotated[float, Field(gt=0.0)] | None = None
     """Seconds after which a call ends, its trials' states saved; null: when all trials are done."""
-    space: search_space.Space = {}
+    space: search_space.Space = Field(default_factory=dict)
     """What may be tried (`src.search_space`)."""
 
 
@@ -211,11 +211,20 @@ def load(path: Path | str = "params.yaml") -> Settings:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds {type(raw).__name__}, not the sections {', '.join(Settings.model_fields)}")
+    return validated(raw, str(path))
+
+
+def validated(raw: Mapping[str, Any], origin: str) -> Settings:
+    """Parameters from nested values that are none yet; `origin` says in errors where they come from.
+
+    Raises:
+        ConfigError: there is an unknown key, or a value out of bounds.
+    """
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(lines)) from None
+        raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
 
 
 def _explain(problem: Any) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from src.section import Section
 
@@ -32,7 +32,7 @@ class Range(Section):
     low: int | float
     high: int | float
     log: bool = False
-    when: dict[str, Value] = {}
+    when: dict[str, Value] = Field(default_factory=dict)
     """Values that other parameters must have for this one to be searched."""
 
     def model_post_init(self, context: Any, /) -> None:
@@ -52,7 +52,7 @@ class Range(Section):
 
 class Choice(Section):
     choices: tuple[Value, ...]
-    when: dict[str, Value] = {}
+    when: dict[str, Value] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
         if not self.choices or len(set(self.choices)) != len(self.choices):

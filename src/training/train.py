@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from tqdm import tqdm
@@ -30,7 +31,21 @@ from src.training.trainer import Trainer
 EXAMPLES = 20
 
 
-def train(settings: Settings, places: Places, resume: Path, group: Group) -> None:
+class Watcher(Protocol):
+    """Somebody who trains to learn how good `settings` are, not for the model: a search."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Of the MLflow run; they replace those of an ordinary one."""
+
+    def begin(self, run: tracking.Run) -> None:
+        """The run that was begun, or is gone on with."""
+
+    def epoch(self, number: int, row: Mapping[str, float]) -> bool:
+        """Told each validated epoch, those before a restart too; True ends the run there."""
+
+
+def train(settings: Settings, places: Places, resume: Path, group: Group, watcher: Watcher | None = None) -> float:
     """Train the decoder of `settings` and leave its bundle, its report and its curves.
 
     Interrupted at any moment and called again with the same settings and inputs, it goes on from the last saved state
@@ -38,8 +53,14 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
 
     Args:
         resume: folder of unfinished runs' states.
+        watcher: rank 0's; None elsewhere. With one there is no bundle, no report and no file of curves, and the last
+            state stays: it is the watcher's to remove when it has taken down how the run ended.
+
+    Returns:
+        the best epoch's validation CIDEr.
 
     Raises:
+        Pruned: the watcher has seen enough.
         UserError: inputs are missing or do not fit one another; an identical run is at work.
         KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
     """
@@ -74,7 +95,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
             trainer.restore(state)
         hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
         name = settings.model.rnn.upper()
-        with stop_requests() as stop, _tracked(name, settings, hashes, trainer, places, group) as run:
+        with stop_requests() as stop, _tracked(name, settings, hashes, trainer, places, group, watcher) as run:
             trainer.progress.run_id = run.id
             if folder is not None:
                 if state is None:
@@ -86,18 +107,24 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
                     step, steps = trainer.progress.step, trainer.epochs * trainer.steps_per_epoch
                     run.event(step, f"resumed at step {step} of {steps}")
                     tqdm.write(f"resumed at step {step} of {steps}")
-            trainer.fit(run, folder, stop)
-            if folder is not None:
+            if watcher is not None:
+                watcher.begin(run)
+            trainer.fit(run, folder, stop, watcher.epoch if watcher else None)
+            figures = _summarise(trainer, run)
+            if folder is not None and watcher is None:
                 captioner = _captioner(trainer, settings, embeddings, hashes)
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
-                _report(trainer, captioner, run, places)
+                run.artifact(places.model, "model")
+                facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}
+                write_json(places.training, {**facts, **figures})
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
-        if folder is not None:
+        if folder is not None and watcher is None:
             folder.remove()  # only now: killed before its MLflow run had ended, it would have begun a second one
     finally:
         if folder is not None:
             folder.close()
     group.barrier()
+    return trainer.progress.best_cider
 
 
 def _decoder(settings: Settings, vocabulary: Vocabulary, embeddings: Embeddings) -> Decoder:
@@ -121,7 +148,13 @@ def _encoder(settings: Settings, embeddings: Embeddings) -> Encoder:
 
 
 def _tracked(
-    name: str, settings: Settings, hashes: Mapping[str, str], trainer: Trainer, places: Places, group: Group
+    name: str,
+    settings: Settings,
+    hashes: Mapping[str, str],
+    trainer: Trainer,
+    places: Places,
+    group: Group,
+    watcher: Watcher | None,
 ) -> AbstractContextManager[tracking.Run]:
     if not group.is_main:
         return nullcontext(tracking.Silent())
@@ -130,8 +163,9 @@ def _tracked(
         name=name,
         settings=settings,
         hashes=hashes,
+        tags=watcher.tags if watcher else None,
         resume=trainer.progress.run_id or None,
-        curves=places.curves,
+        curves=None if watcher else places.curves,
     )
 
 
@@ -149,7 +183,8 @@ def _captioner(trainer: Trainer, settings: Settings, embeddings: Embeddings, has
     return Captioner(trainer.decoder.eval(), trainer.vocabulary, provenance, settings.decode, origin, tuned)
 
 
-def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: Places) -> None:
+def _summarise(trainer: Trainer, run: tracking.Run) -> dict[str, float]:
+    """The final figures, told to the run."""
     progress = trainer.progress
     best = progress.history[progress.best_epoch - 1]
     figures = {
@@ -162,8 +197,7 @@ def _report(trainer: Trainer, captioner: Captioner, run: tracking.Run, places: P
         "mean_captions_per_second": sum(row["captions_per_second"] for row in progress.history) / len(progress.history),
     }
     run.summary({name if name not in best else f"best_{name}": value for name, value in figures.items()})
-    run.artifact(places.model, "model")
-    write_json(places.training, {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id, **figures})
+    return figures
 
 
 def _examples(
