@@ -99,8 +99,8 @@ class Attempt:
     @property
     def tags(self) -> Mapping[str, str]:
         search = self.desk.search
-        return {
-            "mlflow.parentRunId": search.run_id,
+        parent = {"mlflow.parentRunId": search.run_id} if search.run_id else {}
+        return parent | {
             "mlflow.runName": f"trial {self.trial.number}",
             "mlflow.source.name": "src.tune",
             "kind": "trial",
