@@ -154,10 +154,9 @@ def main() -> None:
         folder = workplace(Path(temporary), SMALL)
         report = kill_at_random(folder, environment(folder), options.seconds, options.seed)
     table = Table("", "", title=f"{options.seconds:g} seconds of kills, {AT_ONCE} workers", show_header=False)
+    killed = ", ".join(f"{count} x {kind}" for kind, count in report.kills.items())
     for name, value in asdict(report).items():
-        table.add_row(
-            name, ", ".join(f"{count} x {kind}" for kind, count in value.items()) if name == "kills" else str(value)
-        )
+        table.add_row(name, killed if name == "kills" else str(value))
     Console().print(table)
     if options.json:
         write_json(options.json, {"machine": machine.description(), "seconds": options.seconds, **asdict(report)})

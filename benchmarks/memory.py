@@ -31,6 +31,7 @@ from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
+from src.training.recurrent import RecurrentLearner
 from src.training.trainer import Trainer
 
 STEPS = 6
@@ -51,8 +52,10 @@ def measure(precision: str, checkpointing: bool) -> dict[str, float]:
         vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
     )
     grids = np.random.default_rng(1).standard_normal((BATCH, ROWS * ROWS, FEATURES)).astype(np.float16)
-    trainer = Trainer(settings, manifest, vocabulary, grids, Decoder(config), Group(0, 1, device))
-    trainer.teaching.train()
+    group = Group(0, 1, device)
+    learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
+    trainer = Trainer(learner, settings.train, settings.seed, group)
+    trainer.learner.teaching.train()
     features = torch.from_numpy(grids)
     peaks, times = [], []
     for chosen in trainer.images.order(0, BATCH, 0)[: STEPS + 1]:

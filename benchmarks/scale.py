@@ -38,7 +38,9 @@ from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
-from src.training.batches import GridReader, read_ahead
+from src.training.batches import read_ahead
+from src.training.grids import GridReader
+from src.training.recurrent import RecurrentLearner
 from src.training.trainer import Trainer
 
 SIZES = (8_000, 30_000, 123_287)
@@ -86,8 +88,10 @@ def measure(images: int, steps: int) -> dict[str, Any]:
             vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
         )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        trainer = Trainer(settings, manifest, vocabulary, grids, Decoder(config), Group(0, 1, device))
-        trainer.teaching.train()
+        group = Group(0, 1, device)
+        learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
+        trainer = Trainer(learner, settings.train, settings.seed, group)
+        trainer.learner.teaching.train()
         batches = trainer.images.order(0, settings.train.batch_images, 0)
         machine.forget_peak_memory()
         start = time.perf_counter()

@@ -31,6 +31,7 @@ from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
 from src.training.batches import Batch
+from src.training.recurrent import RecurrentLearner
 from src.training.trainer import Trainer
 
 IMAGES, CAPTIONS, BATCH, VOCABULARY = 3200, 5, 64, 3000
@@ -71,11 +72,12 @@ def ours(rnn: str, precision: str, manifest: Manifest, vocabulary: Vocabulary, g
     )
     grids = np.random.default_rng(1).standard_normal((BATCH, ROWS * ROWS, FEATURES)).astype(np.float16)
     torch.manual_seed(0)
-    trainer = Trainer(settings, manifest, vocabulary, grids, Decoder(config), group)
+    learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
+    trainer = Trainer(learner, settings.train, settings.seed, group)
     features = torch.from_numpy(grids)
     order = trainer.images.order(0, BATCH, 0)[: steps + 2]
     batches = [trainer.images.pack(chosen).with_grids(features[: len(chosen)]).to(group.device) for chosen in order]
-    trainer.teaching.train()
+    trainer.learner.teaching.train()
     speeds = []
     for chosen, batch in zip(order, batches, strict=True):
         words, captions = trainer.images.count(chosen)

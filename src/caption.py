@@ -3,6 +3,7 @@
     python -m src.caption photo.jpg holiday/ --beam-size 5
     python -m src.caption photo.jpg --alternatives 3 --attention looks/
     python -m src.caption holiday/ --json > captions.jsonl
+    python -m src.caption photo.jpg --alias champion
 
 Prints one line per image. Folders are searched for images. A file that cannot be captioned is named on stderr, the
 others are captioned all the same, and the exit status is 1.
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     paths = files(options.images)
     with processes() as group:
-        captioner = Captioner.load(options.model).to(group.device)
+        captioner = _captioner(options.model, options.alias).to(group.device)
     settings = search(captioner.decode, options.beam_size, options.alternatives)
     places = drawings(paths, _folder(options.attention)) if options.attention else {}
     failed = 0
@@ -131,6 +132,14 @@ def _draw(target: Path, image: Image.Image, found: Caption, captioner: Captioner
     print(f"  {target}", file=sys.stderr)
 
 
+def _captioner(folder: Path, alias: str | None) -> Captioner:
+    if alias is None:
+        return Captioner.load(folder)
+    from src.registry.versions import Registry  # and MLflow with it
+
+    return Registry().captioner(alias)
+
+
 def _folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -148,7 +157,9 @@ def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m src.caption", description="Caption photographs.")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
-    parser.add_argument("--model", type=Path, default=Path("outputs/model"), help="folder of a captioner bundle")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--model", type=Path, default=Path("outputs/model"), help="folder of a captioner bundle")
+    source.add_argument("--alias", metavar="NAME", help="a registered model instead: champion, previous, 3, ...")
     parser.add_argument("--beam-size", type=_count, metavar="N", help="hypotheses kept by the search; 1 is greedy")
     parser.add_argument("--alternatives", type=_count, default=1, metavar="N", help="captions shown per image")
     parser.add_argument("--attention", type=Path, metavar="DIR", help="draw where each word looked, one PNG per image")

@@ -24,7 +24,7 @@ DATASETS = ("sample", "flickr8k", "flickr30k", "coco")
 Precision = Literal["fp32", "bf16", "fp16"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
-Metric = Literal["BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity"]
+Metric = Literal["BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity", "BERTScore", "SPICE"]
 
 
 class ConfigError(UserError, ValueError):
@@ -124,9 +124,16 @@ class Train(Section):
     finetune_encoder: Annotated[int, Field(ge=0)] = 0
     """Epochs at the end in which the CNN learns too, from the images themselves."""
     encoder_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
+    self_critical_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs at the end in which captions are drawn and rewarded by their CIDEr-D (Rennie et al. 2017)."""
+    self_critical_samples: Annotated[int, Field(ge=2, le=64)] = 5
+    """Captions drawn for each image of a batch."""
+    self_critical_learning_rate: Annotated[float, Field(gt=0.0)] = 5e-5
     adapt: Adapt = Adapt()
     save_every_steps: Positive = 200
     """Optimiser steps between two saved states, besides one at every epoch: the most a crash can cost."""
+    distill: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of the training images whose captions are joined by the baseline's own; 0 leaves people's alone."""
 
 
 class Decode(Section):
@@ -137,14 +144,127 @@ class Decode(Section):
     block_ngrams: Annotated[int, Field(ge=0)] = 0
     """No n-gram of this size is said twice in a caption; 0 switches it off."""
     batch_images: Positive = 128
+    rerank: Literal["none", "baseline"] = "none"
+    """Whether the test captions are chosen among the beam's with the baseline's likelihood."""
+    rerank_weight: Annotated[float, Field(ge=0.0)] = 1.0
+    """What the baseline's log-probability counts for beside the decoder's own."""
+
+
+class TinyBlip(Section):
+    """The shape of the small BLIP that `baseline.checkpoint: tiny` trains from nothing."""
+
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 64
+    patch_size: Annotated[int, Field(ge=2, le=64)] = 8
+    hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 160
+    vision_layers: Positive = 3
+    text_layers: Positive = 2
+    dropout: Fraction = 0.1
+
+    def model_post_init(self, context: Any, /) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"baseline.tiny.image_size is {self.image_size}: use a multiple of patch_size, {self.patch_size}"
+            )
+
+
+class Baseline(Section):
+    checkpoint: str = "tiny"
+    """'tiny' (a small BLIP, trained from nothing, no download), or an image-to-text checkpoint of Hugging Face
+    Transformers: its name on the hub, 'Salesforce/blip-image-captioning-base' for one, or a folder."""
+    prompt: str = ""
+    """What every caption goes on from, or what a model that follows instructions is asked."""
+    beam_size: Annotated[int, Field(ge=1, le=64)] = 3
+    max_words: Positive = 24
+    """Tokens of a caption at most."""
+    batch_images: Positive = 32
+    """Images captioned at once."""
+    precision: Precision = "bf16"
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads that decode images."""
+    finetune_epochs: Annotated[int, Field(ge=0)] | None = None
+    """Epochs of training on the dataset; null: 24 for 'tiny', none for a checkpoint."""
+    finetune_batch_images: Positive = 16
+    """Images per optimiser step over all processes, each with all its captions."""
+    micro_batch_images: Positive | None = None
+    """Images that a process trains on at once; null: its whole share of the batch."""
+    gradient_checkpointing: bool = False
+    learning_rate: Annotated[float, Field(gt=0.0)] | None = None
+    """null: 0.0015 for 'tiny', 0.0002 for LoRA, 0.00001 for a whole checkpoint."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
+    clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    label_smoothing: Fraction = 0.1
+    augment: Fraction = 0.15
+    """By how much training pictures are scaled and moved at random, as a share of their size; 0 leaves them alone."""
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    """Rank of the adapters that learn in place of the weights (Hu et al. 2022); 0: the weights themselves learn."""
+    adapt: Adapt = Adapt(ema_decay=0.99)
+    cache_mebibytes: Annotated[int, Field(ge=0)] = 1024
+    """Memory for decoded training pictures, so that later epochs need not decode them again."""
+    save_every_steps: Positive = 200
+    tiny: TinyBlip = TinyBlip()
+
+    @property
+    def epochs(self) -> int:
+        if self.finetune_epochs is None:
+            return 24 if self.checkpoint == "tiny" else 0
+        return self.finetune_epochs
+
+    @property
+    def training(self) -> Train:
+        """What the training loop is told."""
+        usual = 1.5e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5
+        return Train(
+            epochs=self.epochs,
+            batch_images=self.finetune_batch_images,
+            micro_batch_images=self.micro_batch_images,
+            precision=self.precision,
+            learning_rate=self.learning_rate or usual,
+            warmup_steps=self.warmup_steps,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            label_smoothing=self.label_smoothing,
+            gradient_checkpointing=self.gradient_checkpointing,
+            adapt=self.adapt,
+            save_every_steps=self.save_every_steps,
+        )
+
+    def model_post_init(self, context: Any, /) -> None:
+        if self.checkpoint == "tiny" and not self.epochs:
+            raise ValueError("baseline.finetune_epochs is 0, but baseline.checkpoint 'tiny' has learnt nothing yet")
+        if self.checkpoint == "tiny" and self.lora_rank:
+            raise ValueError("baseline.lora_rank adapts a checkpoint: 'tiny' has no weights worth keeping")
 
 
 class Evaluate(Section):
-    metrics: tuple[Metric, ...] = ("BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity")
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = (
+        "BLEU",
+        "CIDEr",
+        "METEOR",
+        "ROUGE",
+        "semantic_similarity",
+        "BERTScore",
+    )
+    """SPICE needs CoreNLP 3.6.0 besides (`src.metrics.spice`); where it is not, a note says so."""
     glove: str = "default"
     """'default' (6B, 50 dimensions, from pip) or the path of a GloVe text file."""
     java_timeout: Annotated[float, Field(gt=0.0)] = 600.0
-    """Seconds that the PTB tokeniser, and then METEOR, may take for all captions."""
+    """Seconds that the PTB tokeniser, then METEOR for each model, and SPICE may take for all captions."""
+    bertscore_model: str = "default"
+    """'default' (all-MiniLM-L6-v2, from pip), the name of a model on the Hugging Face hub, or its folder."""
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """Bootstrap samples of the test images behind each interval, and tosses behind each p-value."""
+
+
+class Promote(Section):
+    """When a model becomes the champion (`src.registry.promotion`)."""
+
+    metric: Literal["val_CIDEr"] = "val_CIDEr"
+    """What decides, more is better: a figure of the validation images, never of the test images."""
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """A champion is replaced by a model that is better by at least this much."""
+    require_baseline: bool = False
+    """Only a model better than BLIP on the same images becomes champion; where there is no BLIP, none does."""
 
 
 class Tune(Section):
@@ -176,7 +296,9 @@ class Settings(Section):
     model: Model = Model()
     train: Train = Train()
     decode: Decode = Decode()
+    baseline: Baseline = Baseline()
     evaluate: Evaluate = Evaluate()
+    promote: Promote = Promote()
     tune: Tune = Tune()
 
     def model_post_init(self, context: Any, /) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from src.files import repository_root
@@ -19,10 +19,18 @@ class Places:
     curves: Path = Path("reports/curves.csv")
     baseline: Path = Path("outputs/baseline")
     baseline_report: Path = Path("reports/baseline.json")
+    distilled: Path = Path("outputs/distilled/captions.json")
     evaluation: Path = Path("outputs/evaluation/eval-metrics.json")
     scores: Path = Path("reports/evaluation.json")
+    test: Path = Path("reports/test.json")
+    comparison: Path = Path("reports/comparison.json")
     figures: Path = Path("outputs/figures")
     promotion: Path = Path("reports/promotion.json")
+
+    @classmethod
+    def below(cls, folder: Path) -> Places:
+        """The same of a pipeline that lies in another folder."""
+        return cls(**{place.name: folder / getattr(cls, place.name) for place in fields(cls)})
 
 
 def resume_folder() -> Path:

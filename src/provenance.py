@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
+import torch
 
 CODE = ("src", "stages")
 """Folders whose uncommitted changes make a run irreproducible (parameters are recorded, reports are results)."""
@@ -44,6 +45,7 @@ def machine() -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": f"{_processor()}, {os.cpu_count()} threads, {memory:.0f} GiB",
         "gpu": _described(_gpus()),
+        "threads": str(torch.get_num_threads()),
     }
 
 

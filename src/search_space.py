@@ -24,7 +24,14 @@ from src.section import Section
 Value = bool | int | float | str
 """What a parameter may be."""
 SEARCHED = ("model", "train")
-BUDGET = ("train.epochs", "train.processes", "train.restarts", "train.save_every_steps")
+BUDGET = (
+    "train.epochs",
+    "train.finetune_encoder",
+    "train.self_critical_epochs",
+    "train.processes",
+    "train.restarts",
+    "train.save_every_steps",
+)
 """How long a trial trains and on what: the same for all, or their figures could not be compared."""
 
 

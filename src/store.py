@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sqlite3
 import urllib.error
 import urllib.request
@@ -28,6 +29,9 @@ EXPERIMENT = "captionlab"
 SQLITE = "sqlite:///"
 REACH_SECONDS = 10
 LOCK_SECONDS = 120
+DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+DECISION_SECONDS = 1800
+"""How long a process waits for others that register models: each uploads one meanwhile."""
 ARTIFACT_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -73,6 +77,7 @@ def connect() -> MlflowClient:
     """
     uri = address()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read while mlflow is imported
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for talker in ("alembic", "mlflow.store.db.utils"):  # forty lines for a new store
         logging.getLogger(talker).setLevel(logging.WARNING)
     try:
@@ -80,6 +85,7 @@ def connect() -> MlflowClient:
             return _open_file(uri)
         if urlsplit(uri).scheme in ("http", "https"):
             return _open_server(uri)
+        _reach_database(uri)
         return _open(uri, artifacts=_artifact_folder(repository_root() / "mlruns"))
     except StoreError:
         raise
@@ -96,8 +102,16 @@ def experiment_id(client: MlflowClient) -> str:
     return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
 
+def deciding() -> FileLock:
+    """A lock for reading the registry and acting on what it says: of this machine's processes one at a time has it."""
+    uri = address()
+    folder = _database(uri).parent if uri.startswith(SQLITE) else repository_root() / "mlruns"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "registry.lock", timeout=DECISION_SECONDS)
+
+
 def _open_file(uri: str) -> MlflowClient:
-    database = (repository_root() / uri.removeprefix(SQLITE)).resolve()
+    database = _database(uri)
     database.parent.mkdir(parents=True, exist_ok=True)
     artifacts = _artifact_folder(database.parent)
     with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):
@@ -105,6 +119,10 @@ def _open_file(uri: str) -> MlflowClient:
             connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
             _follow_a_move(connection, artifacts)
         return _open(f"{SQLITE}{database}", artifacts)
+
+
+def _database(uri: str) -> Path:
+    return (repository_root() / uri.removeprefix(SQLITE)).resolve()
 
 
 def _open_server(uri: str) -> MlflowClient:
@@ -171,6 +189,21 @@ def _reach(uri: str) -> None:
     except OSError as error:
         raise StoreError(
             f"The MLflow server {redacted(uri)} does not answer ({getattr(error, 'reason', error)}): start it, correct "
+            "MLFLOW_TRACKING_URI, or unset that to keep runs in mlruns/mlflow.db"
+        ) from None
+
+
+def _reach_database(uri: str) -> None:
+    """Knock at the database: MLflow itself would try for a minute and a half before it says that nobody is there."""
+    parts = urlsplit(uri)
+    port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    if parts.hostname is None or port is None:
+        return
+    try:
+        socket.create_connection((parts.hostname, port), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        raise StoreError(
+            f"The database {redacted(uri)} does not answer ({error.strerror or error}): start it, correct "
             "MLFLOW_TRACKING_URI, or unset that to keep runs in mlruns/mlflow.db"
         ) from None
 

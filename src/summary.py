@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from src.errors import UserError, reported
-from src.metrics.report import print_table
-
-FIGURES = Path("reports/evaluation.json")
-PICTURES = Path("outputs/figures")
+from src.metrics.table import print_table
+from src.places import Places
 
 
 @reported()
 def main() -> None:
-    if not FIGURES.exists():
-        raise UserError(f"{FIGURES} is missing: nothing was evaluated yet, run `make repro`")
+    places = Places()
+    if not places.scores.exists():
+        raise UserError(f"{places.scores} is missing: nothing was evaluated yet, run `make repro`")
     console = Console()
-    print_table(json.loads(FIGURES.read_text(encoding="utf-8")), console)
-    for picture in sorted(PICTURES.glob("**/*.png")):
+    compared = _read(places.comparison) if places.comparison.exists() else None
+    print_table(_read(places.scores), compared, console)
+    for picture in sorted(places.figures.glob("**/*.png")):
         console.print(f"  {picture}", highlight=False)
     console.print(
         "\nNext: [bold]source .venv/bin/activate[/bold], then\n"
@@ -33,6 +34,11 @@ def main() -> None:
         "  mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db",
         highlight=False,
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return read
 
 
 if __name__ == "__main__":

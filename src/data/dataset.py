@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _record(dataset: str, image: SoundImage) -> ImageRecord:
     return ImageRecord(
         name=f"{dataset}/{image.candidate.filename}",
         split=image.split,
-        location=image.candidate.location,
+        location=replace(image.candidate.location, crc32=image.probe.crc32),
         width=image.probe.width,
         height=image.probe.height,
         captions=tuple(described.caption for described in image.captions),

@@ -40,7 +40,7 @@ _KNOWN = tuple(name for name in _FORMATS if name in Image.OPEN)
 # MAX_PIXELS is stricter than the size at which Pillow begins to warn.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-Fault = Literal["missing", "zero-sized", "truncated", "undecodable", "too large"]
+Fault = Literal["missing", "zero-sized", "truncated", "altered", "undecodable", "too large"]
 
 
 class ImageError(UserError):
@@ -70,7 +70,7 @@ class ImageBytes:
         """The bytes of one image, inflated where the archive deflated them.
 
         Raises:
-            ImageError: the file is gone, or ends before the image does.
+            ImageError: the file is gone, ends before the image does, or has other bytes than its checksum says.
         """
         try:
             # Byte 0 of an archive is a header, so an image that begins there is a loose file.
@@ -81,7 +81,15 @@ class ImageBytes:
             raise ImageError(
                 location.path, "truncated", f"the archive ends before byte {location.offset + location.size}"
             )
-        return _inflate(data, location) if location.deflated else data
+        data = _inflate(data, location) if location.deflated else data
+        if location.crc32 is not None and zlib.crc32(data) != location.crc32:
+            raise ImageError(
+                location.path,
+                "altered",
+                f"the {len(data):,} bytes of the image at byte {location.offset} do not have their checksum "
+                f"{location.crc32:08x}: fetch the file again, or run `dvc repro prepare` if it was changed on purpose",
+            )
+        return data
 
     def close(self) -> None:
         with self._lock:
@@ -108,11 +116,18 @@ class ImageBytes:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a whole image turned out to be: its size as seen (orientation applied) and its mode as stored."""
+    """What a whole image turned out to be.
+
+    Attributes:
+        width, height: as seen, orientation applied.
+        mode: as stored.
+        crc32: of its bytes.
+    """
 
     width: int
     height: int
     mode: str
+    crc32: int
 
 
 def probe(data: bytes, name: str) -> Probe:
@@ -128,7 +143,9 @@ def probe(data: bytes, name: str) -> Probe:
         if image.format not in ("JPEG", "MPO"):
             width, height = image.size
         turned = _orientation(image) in (5, 6, 7, 8)
-        return Probe(height, width, image.mode) if turned else Probe(width, height, image.mode)
+        if turned:
+            width, height = height, width
+        return Probe(width, height, image.mode, zlib.crc32(data))
 
 
 def decode(

@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[Fate, str]] = {
     "missing": ("skipped", "image files that cannot be opened"),
     "zero-sized": ("skipped", "images without bytes or without pixels"),
     "truncated": ("skipped", "images that were cut off"),
+    "altered": ("skipped", "images whose bytes do not have the checksum that their archive states"),
     "undecodable": ("skipped", "files that are no image, whatever they are called"),
     "too large": ("skipped", "images of more pixels than are decoded here"),
     "not_rgb": ("kept", "images in another mode, converted to RGB when they are read"),

@@ -30,12 +30,15 @@ class Location:
         offset: first byte in `path`; 0 for a loose file.
         size: number of bytes stored there.
         deflated: the bytes are a raw DEFLATE stream (RFC 1951), as zip members may be.
+        crc32: checksum of the image's own bytes (RFC 1952): the archive's, or taken when the dataset was prepared; null
+            where nobody knows it yet.
     """
 
     path: str
     offset: int
     size: int
     deflated: bool = False
+    crc32: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

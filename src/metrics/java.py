@@ -7,10 +7,12 @@ import subprocess
 from importlib import resources
 from pathlib import Path
 
+from src.errors import UserError
+
 ANSWERS_WITHIN = 60.0
 
 
-class JavaError(RuntimeError):
+class JavaError(UserError, RuntimeError):
     """A Java program is missing, died, or did not answer in time; the message says which and what to do."""
 
 

@@ -13,17 +13,24 @@ import threading
 from collections.abc import Sequence
 from typing import IO
 
+import numpy as np
+
 from src.metrics.java import JavaError, find_java, pycocoevalcap_jar
-from src.metrics.scores import Measured
+from src.metrics.scores import Figures, Measured, Sums
 
 SEPARATOR = "|||"
+STATISTICS = 23
+# Its parameters for English (Denkowski and Lavie 2014, table 1), and what a match counts: the same word, the same stem,
+# a synonym, a paraphrase.
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
+_MATCHES = np.array([1.0, 0.6, 0.8, 0.6])
 
 
 class Meteor:
     """One Java process, from the beginning of a `with` block to its end.
 
         with Meteor() as meteor:
-            overall, per_image = meteor.score(references, captions)
+            overall, per_image, _ = meteor.score(references, captions)
 
     It loads its tables for some seconds after the block begins: begin early, and do other work before `score`.
 
@@ -83,7 +90,7 @@ class Meteor:
             ]
             per_image = [float(self._ask("EVAL", *statistics))]
             per_image += [float(self._read()) for _ in statistics[1:]]
-            return Measured(float(self._read()), per_image)
+            return Measured(float(self._read()), per_image, Sums(_parts(statistics), meteor_of))
         except (OSError, EOFError, ValueError) as error:
             raise self._explain(error, len(captions)) from error
         finally:
@@ -116,6 +123,40 @@ class Meteor:
         self._complaints.seek(0)
         said = self._complaints.read().decode(errors="replace").strip()
         return JavaError(f"METEOR failed on {images} images: {error}. {said[-2000:]}")
+
+
+def meteor_of(sums: Figures) -> Figures:
+    """METEOR from the program's own statistics, summed over images (Denkowski and Lavie 2014, section 2).
+
+    Args:
+        sums: shape [..., 23]: words, and function words among them, of caption and reference; for each of the four
+            kinds of match the matched content words of caption and reference and the matched function words of both;
+            chunks; matched words of caption and reference.
+    """
+    words, function_words = sums[..., 0:2], sums[..., 2:4]
+    kinds = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 2, 2)  # kind, content or function, caption or reference
+    matches = np.einsum("k,...kws->...ws", _MATCHES, kinds)
+    matched = _DELTA * matches[..., 0, :] + (1 - _DELTA) * matches[..., 1, :]
+    weighed = _DELTA * (words - function_words) + (1 - _DELTA) * function_words
+    precision, recall = np.moveaxis(_over(matched, weighed), -1, 0)
+    harmonic = _over(precision * recall, _ALPHA * precision + (1 - _ALPHA) * recall)
+    chunks, aligned = sums[..., 20], sums[..., 21:23]
+    fragmentation = _over(chunks, aligned.mean(axis=-1))
+    return np.asarray(harmonic * (1 - _GAMMA * fragmentation**_BETA))
+
+
+def _parts(statistics: Sequence[str]) -> Figures:
+    """What `meteor_of` sums, from the program's answers: the one chunk of a caption that is its reference is none."""
+    parts = np.array([line.split() for line in statistics], dtype=np.float64)
+    if parts.shape[1:] != (STATISTICS,):
+        raise ValueError(f"it answered {parts.shape[-1]} statistics an image, not {STATISTICS}")
+    whole = (parts[:, 20] == 1) & (parts[:, 21:23] == parts[:, 0:2]).all(axis=1)
+    parts[whole, 20] = 0
+    return parts
+
+
+def _over(part: Figures, whole: Figures) -> Figures:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def _as_field(text: str) -> str:

@@ -1,14 +1,11 @@
-"""What an evaluation leaves: a small file of figures, a large one with every image, and a table to read."""
+"""What an evaluation leaves: a small file of figures, and a large one with every image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from src.files import write_json
 from src.metrics.scores import Scores
@@ -31,10 +28,21 @@ class EvaluatedImage:
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """One model's captions of the test images, and their scores."""
+    """One model's captions of the test images, and their scores.
+
+    Attributes:
+        origin: what the model is: checkpoint, digest, run.
+        statistics: figures beside the metrics: `src.metrics.phrasing`, `src.metrics.grounding`.
+    """
 
     captions: Mapping[str, str]
     scores: Scores
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        return self.scores.overall | dict(self.statistics)
 
 
 def write_evaluation(
@@ -45,7 +53,8 @@ def write_evaluation(
     Args:
         models: by the names they are compared under: LSTM, GRU, BLIP.
         images: the test images by the keys that captions and scores have; the files keep this order.
-        details: usually outputs/evaluation/eval-metrics.json: figures, and each image with each model's caption.
+        details: usually outputs/evaluation/eval-metrics.json: figures and origin of each model, each image with its
+            caption, and how metrics were measured that have more than their name.
         figures: usually reports/evaluation.json: model -> metric -> figure.
 
     Raises:
@@ -56,35 +65,15 @@ def write_evaluation(
             if keys != images.keys():
                 odd = sorted(keys ^ images.keys())
                 raise ValueError(f"{name}'s {what} and the test images differ in {len(odd)} images, e.g. {odd[0]!r}")
-    write_json(details, {"models": {name: _detail(model, images) for name, model in models.items()}})
-    write_json(figures, {name: model.scores.overall for name, model in models.items()})
-
-
-def print_table(models: Mapping[str, Mapping[str, float]], console: Console | None = None) -> None:
-    """Show the figures as in reports/evaluation.json, a column per model and the best of each row in bold.
-
-    Metrics are rows, so that eighty columns of text hold several models however many metrics there are.
-    """
-    table = Table(title="Test split")
-    table.add_column("metric")
-    for model in models:
-        table.add_column(model, justify="right")
-    for metric in dict.fromkeys(metric for figures in models.values() for metric in figures):
-        row = [figures.get(metric) for figures in models.values()]
-        best = max(figure for figure in row if figure is not None)
-        table.add_row(metric, *(_cell(figure, bold=len(models) > 1 and figure == best) for figure in row))
-    (console or Console()).print(table)
-
-
-def _cell(figure: float | None, bold: bool) -> str:
-    if figure is None:
-        return "-"
-    return f"[bold]{figure:.3f}[/bold]" if bold else f"{figure:.3f}"
+    notes = {metric: note for model in models.values() for metric, note in model.scores.notes.items()}
+    write_json(details, {"models": {name: _detail(model, images) for name, model in models.items()}, "metrics": notes})
+    write_json(figures, {name: model.figures for name, model in models.items()})
 
 
 def _detail(model: EvaluatedModel, images: Mapping[str, EvaluatedImage]) -> dict[str, Any]:
     return {
-        "overall_metrics": _nested(model.scores.overall),
+        "origin": dict(model.origin),
+        "overall_metrics": _nested(model.figures),
         "test_images": [
             {
                 "filename": image.filename,

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from src.metrics.scores import Measured
+from src.errors import MissingFile
+from src.metrics.scores import Measured, Unscorable, averaged
 
 DEFAULT = "default"
 
@@ -37,7 +38,7 @@ def semantic_similarity(
         towards = _direction(caption, vectors)
         cosines = [towards @ _direction(reference, vectors) for reference in of_image]
         per_image.append(float(np.mean(cosines)))
-    return Measured(float(np.mean(per_image)), per_image)
+    return averaged(per_image)
 
 
 def load_vectors(words: Collection[str], glove: str | Path = DEFAULT) -> Vectors:
@@ -48,8 +49,8 @@ def load_vectors(words: Collection[str], glove: str | Path = DEFAULT) -> Vectors
             as GloVe is published: on each line a word and its numbers, separated by spaces.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not of that form; the message names the line.
+        MissingFile: there is no such file.
+        Unscorable: the file is not of that form; the message names the line.
     """
     return _from_package(words) if str(glove) == DEFAULT else _from_text(words, Path(glove))
 
@@ -70,7 +71,7 @@ def _from_package(words: Collection[str]) -> Vectors:
 
 def _from_text(words: Collection[str], path: Path) -> Vectors:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: evaluate.glove is 'default' or the path of a GloVe text file")
+        raise MissingFile(f"{path} is missing: evaluate.glove is 'default' or the path of a GloVe text file")
     wanted = {word.encode(): word for word in words}
     vectors: Vectors = {}
     dimensions = 0
@@ -81,16 +82,16 @@ def _from_text(words: Collection[str], path: Path) -> Vectors:
             if not dimensions:
                 dimensions = numbers.count(b" ") + 1
                 if dimensions < 2:
-                    raise ValueError(f"{path}, line {number}: {line[:60]!r} is not a word and its vector")
+                    raise Unscorable(f"{path}, line {number}: {line[:60]!r} is not a word and its vector")
             # The largest published file has words with spaces in them; no token does, so such lines are passed over.
             if word not in wanted or wanted[word] in vectors or numbers.count(b" ") >= dimensions:
                 continue
             try:
                 vector = np.array(numbers.split(), dtype=np.float64)
             except ValueError:
-                raise ValueError(f"{path}, line {number}: {line[:60]!r} is not a word and its vector") from None
+                raise Unscorable(f"{path}, line {number}: {line[:60]!r} is not a word and its vector") from None
             if vector.size != dimensions:
-                raise ValueError(f"{path}, line {number}: {vector.size} numbers, where line 1 has {dimensions}")
+                raise Unscorable(f"{path}, line {number}: {vector.size} numbers, where line 1 has {dimensions}")
             vectors[wanted[word]] = vector
     return vectors
 

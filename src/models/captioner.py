@@ -93,6 +93,9 @@ class Captioner:
 
         Args:
             encoder_weights: the file that the embedding cache keeps; not needed where the captioner has its encoder.
+
+        Raises:
+            UserError: `encoder_weights` holds others than those that made the grids.
         """
         temporary = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(temporary, ignore_errors=True)
@@ -107,6 +110,11 @@ class Captioner:
                 temporary / ENCODER_FILE,
             )
         elif encoder_weights is not None:
+            if digest(load_file(encoder_weights)) != self.provenance.weights:
+                raise UserError(
+                    f"{encoder_weights} does not hold the weights that made the grids: delete {encoder_weights.parent} "
+                    "and run `dvc repro embed`"
+                )
             shutil.copyfile(encoder_weights, temporary / ENCODER_FILE)
         else:
             raise ValueError("a captioner without its encoder needs the encoder's weights to be saved")

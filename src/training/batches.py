@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from src.data.manifest import ImageRecord
@@ -22,6 +23,23 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 POOL = 48
 """Batches' worth of shuffled images among which similar lengths are brought together: enough to pack well, few enough
 to keep the order random."""
+
+
+class Packed(Protocol):
+    """What every model's batches have: rows of the manifest, and what the model looks at, once it has been read."""
+
+    @property
+    def rows(self) -> Int[np.ndarray, " image"]: ...
+
+    @property
+    def grids(self) -> Tensor | None: ...
+
+    def with_grids(self, grids: Tensor) -> Any: ...
+
+    def to(self, device: torch.device) -> Any: ...
+
+
+P = TypeVar("P", bound=Packed)
 
 
 @dataclass(frozen=True)
@@ -64,22 +82,24 @@ class Batch:
         )
 
 
-class CaptionedImages:
-    """The training split as word ids, cut to `max_words`, and the order in which epochs visit it."""
+class EncodedImages(Generic[P]):
+    """A split's captions as ids, how many there are, and the order in which epochs visit their images."""
 
-    def __init__(self, images: Sequence[ImageRecord], rows: Sequence[int], vocabulary: Vocabulary, max_words: int):
+    def __init__(self, rows: Sequence[int], captions: Sequence[Sequence[list[int]]]) -> None:
         """
         Args:
-            rows: each image's row in the embedding cache.
+            rows: each image's row in the manifest.
+            captions: each image's, without start and end.
         """
         self.rows = np.asarray(rows)
-        self.captions = [
-            sorted((vocabulary.encode(words[:max_words]) for words in image.words if words), key=len, reverse=True)
-            for image in images
-        ]
-        self._lengths = np.zeros((len(images), max((len(captions) for captions in self.captions), default=0)), int)
-        for image, captions in enumerate(self.captions):
-            self._lengths[image, : len(captions)] = [len(words) for words in captions]
+        self.captions = [sorted(own, key=len, reverse=True) for own in captions]
+        self._lengths = np.zeros((len(captions), max((len(own) for own in self.captions), default=0)), int)
+        for image, own in enumerate(self.captions):
+            self._lengths[image, : len(own)] = [len(ids) for ids in own]
+
+    def pack(self, chosen: Int[np.ndarray, " image"]) -> P:
+        """The chosen images' captions as one batch, without what the model looks at."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -114,46 +134,58 @@ class CaptionedImages:
         half = max(1, len(pool) // batch_images // 2) * batch_images
         return self._alike(ordered[:half], batch_images) + self._alike(ordered[half:], batch_images)
 
+
+class CaptionedImages(EncodedImages[Batch]):
+    """The training split as word ids, cut to `max_words`, and the order in which epochs visit it."""
+
+    def __init__(self, images: Sequence[ImageRecord], rows: Sequence[int], vocabulary: Vocabulary, max_words: int):
+        """
+        Args:
+            rows: each image's row in the embedding cache.
+        """
+        super().__init__(
+            rows, [[vocabulary.encode(words[:max_words]) for words in image.words if words] for image in images]
+        )
+
     def pack(self, chosen: Int[np.ndarray, " image"]) -> Batch:
         """The captions of the chosen images, packed by steps.
 
         Of no image at all it is a batch of one empty step, whose loss and gradient are zero: what a process is left
         with when the last batch of an epoch has fewer images than there are processes.
         """
-        captions = [self.captions[index] for index in chosen]
-        slots = max(map(len, captions), default=1)
-        # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
-        # slot to slot, because no image's captions do.
-        steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
-        sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
-        for image, own in enumerate(captions):
-            for slot, words in enumerate(own):
-                sentences[image, slot, 0] = START
-                sentences[image, slot, 1 : len(words) + 1] = words
-                sentences[image, slot, len(words) + 1] = END
-        active = tuple(sum(step < count for count in steps) for step in range(steps[0]))
-        inputs = [sentences[:, :count, step] for step, count in enumerate(active)]
-        targets = [sentences[:, :count, step + 1] for step, count in enumerate(active)]
-        words = np.concatenate(targets, axis=1)
-        return Batch(
-            rows=self.rows[chosen],
-            inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
-            targets=torch.from_numpy(words),
-            said=torch.from_numpy(np.flatnonzero(words != PAD)),
-            slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
-            active=active,
-            captions=sum(map(len, captions)),
-        )
+        return pack([self.captions[index] for index in chosen], self.rows[chosen])
 
 
-class GridReader:
-    """Reads grids by row from the memory-mapped cache."""
+def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"]) -> Batch:
+    """Captions as a batch packed by steps.
 
-    def __init__(self, grids: Float16[np.ndarray, "row region feature"]) -> None:
-        self.grids = grids
-
-    def __call__(self, rows: Int[np.ndarray, " image"]) -> Float[Tensor, "image region feature"]:
-        return torch.from_numpy(self.grids[rows])
+    Args:
+        captions: each image's from long to short, without start and end.
+        rows: the images' in the manifest.
+    """
+    slots = max(map(len, captions), default=1)
+    # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
+    # slot to slot, because no image's captions do.
+    steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
+    sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
+    for image, own in enumerate(captions):
+        for slot, ids in enumerate(own):
+            sentences[image, slot, 0] = START
+            sentences[image, slot, 1 : len(ids) + 1] = ids
+            sentences[image, slot, len(ids) + 1] = END
+    active = tuple(sum(step < count for count in steps) for step in range(steps[0]))
+    inputs = [sentences[:, :count, step] for step, count in enumerate(active)]
+    targets = [sentences[:, :count, step + 1] for step, count in enumerate(active)]
+    words = np.concatenate(targets, axis=1)
+    return Batch(
+        rows=rows,
+        inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
+        targets=torch.from_numpy(words),
+        said=torch.from_numpy(np.flatnonzero(words != PAD)),
+        slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
+        active=active,
+        captions=sum(map(len, captions)),
+    )
 
 
 Reader = Callable[[Int[np.ndarray, " image"]], Tensor]
@@ -161,16 +193,17 @@ Reader = Callable[[Int[np.ndarray, " image"]], Tensor]
 
 
 def read_ahead(
-    images: CaptionedImages, order: Sequence[Int[np.ndarray, " image"]], read: Reader, device: torch.device
-) -> Iterator[Batch]:
+    images: EncodedImages[P], order: Sequence[Int[np.ndarray, " image"]], read: Reader, device: torch.device
+) -> Iterator[P]:
     """The batches of `order` with their grids, one being read while the caller computes on the one before."""
 
-    def load(chosen: Int[np.ndarray, " image"]) -> Batch:
+    def load(chosen: Int[np.ndarray, " image"]) -> P:
         batch = images.pack(chosen)
         features = read(batch.rows)
-        if device.type == "cuda":
+        if device.type == "cuda" and not features.is_cuda:
             features = features.pin_memory()
-        return batch.with_grids(features)
+        filled: P = batch.with_grids(features)
+        return filled
 
     with ThreadPoolExecutor(1, thread_name_prefix="batch") as reader:
         following = reader.submit(load, order[0]) if order else None

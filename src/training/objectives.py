@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,31 +12,21 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from src.data.vocabulary import END, PAD, START
+from src.config import Decode
+from src.data.vocabulary import END, PAD, START, Vocabulary
+from src.decoding.describe import describe
 from src.encoders.encoder import Encoder
 from src.models.decoder import Decoder, Seen
 from src.models.recurrence import State
 from src.training.batches import Batch
+from src.training.learner import Losses, Teaching
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROWS = 1024
 """Words whose logits exist at one time."""
 
 
-class Losses(NamedTuple):
-    """Sums over a batch, not means: processes and micro-batches of unequal size add up to the same gradient when each
-    is divided by the count of the whole batch.
-
-    Attributes:
-        nats: cross-entropy summed over words.
-        coverage: the doubly stochastic term summed over captions.
-    """
-
-    nats: Float[Tensor, ""]
-    coverage: Float[Tensor, ""]
-
-
-class TeacherForcing(nn.Module):
+class TeacherForcing(Teaching[Batch]):
     """Cross-entropy of every word given the words before it.
 
     Computes in `precision`, whoever calls it.
@@ -49,6 +40,7 @@ class TeacherForcing(nn.Module):
         checkpointing: bool = False,
         encoder: Encoder | None = None,
         precision: str = "fp32",
+        speech: tuple[Vocabulary, Decode] | None = None,
     ) -> None:
         """
         Args:
@@ -56,18 +48,34 @@ class TeacherForcing(nn.Module):
             coverage: work out the doubly stochastic term too.
             checkpointing: keep only the states between groups of steps and compute the rest again in the backward pass
                 (Chen et al. 2016, with the square root of the number of steps as groups).
+            speech: the words, and how `examine` searches for captions.
         """
         super().__init__()
         self.decoder, self.label_smoothing, self.coverage = decoder, label_smoothing, coverage
         self.checkpointing, self.encoder, self.precision = checkpointing, encoder, precision
+        self.speech = speech
 
     def forward(self, batch: Batch, sampling: float = 0.0) -> Losses:
         """
         Args:
             sampling: share of input words that the decoder supplies itself (see `own_words`).
         """
-        with self._autocast(batch):
+        with autocast(batch.inputs.device, self.precision):
             return self._losses(batch, sampling)
+
+    def weighted(self, batch: Batch, weights: Float[Tensor, " word"]) -> Float[Tensor, ""]:
+        """Minus the log-probability of every word, times its weight, summed."""
+        seen = self.decoder.look(self.grids(batch), batch.active[0])
+        taught = self.decoder.teach(seen, seen.start, batch.inputs, batch.active, batch.said)
+        targets = batch.targets.flatten().index_select(0, batch.said)
+        return cross_entropy(taught.features, self.decoder.vocab, targets, weights=weights)
+
+    def examine(self, batch: Batch) -> tuple[float, Sequence[tuple[str, ...]]]:
+        assert self.speech is not None
+        grids: Float[Tensor, "image region feature"] = self.grids(batch)
+        nats = float(self(batch.with_grids(grids)).nats)
+        found = describe(self.decoder, self.speech[0], grids, self.speech[1])
+        return nats, [hypotheses[0].words for hypotheses in found]
 
     def grids(self, batch: Batch) -> Float[Tensor, "image region feature"]:
         """The batch's grids, encoded now if it holds pixels."""
@@ -77,10 +85,6 @@ class TeacherForcing(nn.Module):
         assert self.encoder is not None
         grids: Tensor = self.encoder(batch.grids)
         return grids
-
-    def _autocast(self, batch: Batch) -> torch.autocast:
-        dtype = AUTOCAST.get(self.precision)
-        return torch.autocast(batch.inputs.device.type, dtype=dtype, enabled=dtype is not None)
 
     def _losses(self, batch: Batch, sampling: float) -> Losses:
         seen = self.decoder.look(self.grids(batch), batch.active[0])
@@ -103,6 +107,12 @@ class TeacherForcing(nn.Module):
         targets = part.targets.flatten().index_select(0, part.said)
         smoothing = self.label_smoothing if self.training else 0.0
         return cross_entropy(taught.features, self.decoder.vocab, targets, smoothing), taught.attention, taught.state
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Mixed precision for what is computed in the block; none for fp32."""
+    dtype = AUTOCAST.get(precision)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 class Part(NamedTuple):
@@ -154,20 +164,32 @@ def cross_entropy(
     vocab: nn.Linear,
     targets: Int[Tensor, " word"],
     label_smoothing: float = 0.0,
+    weights: Float[Tensor, " word"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats of `vocab(features)`, summed over words, with label smoothing (Szegedy et al. 2016,
     section 7).
 
+    Args:
+        weights: of the words; all 1 when not given.
+
     The gradient is worked out with the loss, some words at a time: logits and probabilities of the whole batch never
     exist in single precision.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(features, vocab.weight, vocab.bias, targets, label_smoothing)
+    loss: Tensor = _LinearCrossEntropy.apply(features, vocab.weight, vocab.bias, targets, label_smoothing, weights)
     return loss
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        weights: Tensor | None,
+    ) -> Tensor:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
@@ -186,12 +208,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     expected = expected + logits.mean(dim=1) * smoothing
                 probabilities = logits.exp_()
                 mass = probabilities.sum(dim=1, keepdim=True)
-                total += (mass.log()[:, 0] - expected).sum()
+                nats = mass.log()[:, 0] - expected
+                total += (nats if weights is None else nats * weights[start : start + ROWS]).sum()
                 if wanted:
                     probabilities /= mass
                     if smoothing:
                         probabilities -= smoothing / vocab
                     probabilities.scatter_add_(1, target, torch.full_like(mass, smoothing - 1))
+                    if weights is not None:
+                        probabilities *= weights[start : start + ROWS, None]
                     errors[start : start + ROWS] = probabilities
         ctx.save_for_backward(rows, matrix, errors)
         ctx.dtypes = features.dtype, weight.dtype, bias.dtype
@@ -201,7 +226,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         rows, matrix, errors = ctx.saved_tensors
         found = (errors @ matrix, errors.T @ rows, errors.sum(dim=0, dtype=gradient.dtype))
-        return (*((x * gradient).to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)), None, None)
+        return (*((x * gradient).to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)), None, None, None)
 
 
 def attention_coverage(attention: Float[Tensor, "image position region"], batch: Batch) -> Float[Tensor, ""]:

@@ -18,7 +18,8 @@ class Progress:
         words, loss, norms: sums over the steps of the epoch under way: target words, nats, gradient norms.
         history: one row per finished epoch.
         events: decisions and incidents, (epoch, text).
-        finetune_from: epochs that were finished when the encoder began to learn.
+        reward: sum over the images of the epoch under way.
+        phase: which of the learner's phases it is in; `phase_from` epochs were finished when that began.
         micro_batch: images computed at once, after memory ran out.
     """
 
@@ -30,7 +31,9 @@ class Progress:
     best_cider: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)
     events: list[tuple[int, str]] = field(default_factory=list)
-    finetune_from: int | None = None
+    reward: float = 0.0
+    phase: int = 0
+    phase_from: int = 0
     micro_batch: int | None = None
     controller: Controller = field(default_factory=Controller)
     run_id: str = ""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from tqdm import tqdm
 
 from src import tracking
 from src.config import Settings, fingerprint
+from src.data import distilled
 from src.data.manifest import Manifest
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.decoding.images import describe_images
@@ -24,7 +23,9 @@ from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
 from src.places import Places
 from src.processes import Group
-from src.training.resume import ResumeFolder
+from src.training.batches import Batch
+from src.training.recovery import fit, held, restored, tracked
+from src.training.recurrent import RecurrentLearner
 from src.training.stopping import stop_requests
 from src.training.trainer import Trainer
 
@@ -65,6 +66,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
         KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
     """
     manifest = Manifest.load(places.dataset)
+    taught = taught_captions(manifest, settings, places)
     vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     identity = fingerprint(
@@ -73,14 +75,14 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
         settings.decode.max_words,
         settings.model,
         settings.train.model_dump(exclude={"restarts"}),
-        manifest.digest,
+        taught.digest,
         vocabulary.words,
         embeddings.digest,
     )
     torch.manual_seed(settings.seed)
-    trainer = Trainer(
+    learner = RecurrentLearner(
         settings,
-        manifest,
+        taught,
         vocabulary,
         embeddings.grids,
         _decoder(settings, vocabulary, embeddings),
@@ -88,43 +90,36 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
         encoder=_encoder(settings, embeddings) if settings.train.finetune_encoder else None,
         data_root=settings.dataset.root,
     )
-    folder = ResumeFolder(resume, f"train-{identity}") if group.is_main else None
-    try:
-        state = group.from_main(folder.load() if folder else None)
-        if state is not None:
-            trainer.restore(state)
-        hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
-        name = settings.model.rnn.upper()
-        with stop_requests() as stop, _tracked(name, settings, hashes, trainer, places, group, watcher) as run:
-            trainer.progress.run_id = run.id
-            if folder is not None:
-                if state is None:
-                    trainer.save(folder)  # a crash before the first epoch must find its MLflow run again
-                for warning in folder.warnings:
-                    run.event(trainer.progress.step, warning)
-                    tqdm.write(f"warning: {warning}")
-                if state is not None:
-                    step, steps = trainer.progress.step, trainer.epochs * trainer.steps_per_epoch
-                    run.event(step, f"resumed at step {step} of {steps}")
-                    tqdm.write(f"resumed at step {step} of {steps}")
+    trainer = Trainer(learner, settings.train, settings.seed, group)
+    hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
+    name = settings.model.rnn.upper()
+    with held(resume, f"train-{identity}", group, keep=watcher is not None) as folder:
+        resumed = restored(trainer, folder, group)
+        former = trainer.progress.run_id
+        curves, tags = (None, watcher.tags) if watcher else (places.curves, None)
+        with (
+            stop_requests() as stop,
+            tracked("train", name, settings, hashes, group, resume=former, curves=curves, tags=tags) as run,
+        ):
             if watcher is not None:
                 watcher.begin(run)
-            trainer.fit(run, folder, stop, watcher.epoch if watcher else None)
+            fit(trainer, run, folder, stop, resumed, watcher.epoch if watcher else None)
             figures = _summarise(trainer, run)
-            if folder is not None and watcher is None:
-                captioner = _captioner(trainer, settings, embeddings, hashes)
+            if group.is_main and watcher is None:
+                trainer.load_best()
+                captioner = _captioner(learner, trainer, settings, embeddings, hashes)
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
                 run.artifact(places.model, "model")
                 facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}
                 write_json(places.training, {**facts, **figures})
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
-        if folder is not None and watcher is None:
-            folder.remove()  # only now: killed before its MLflow run had ended, it would have begun a second one
-    finally:
-        if folder is not None:
-            folder.close()
     group.barrier()
     return trainer.progress.best_cider
+
+
+def taught_captions(manifest: Manifest, settings: Settings, places: Places) -> Manifest:
+    """What a decoder is taught: people's captions, and the baseline's where `train.distill` asks for them."""
+    return distilled.joined(manifest, distilled.read(places.distilled)) if settings.train.distill else manifest
 
 
 def _decoder(settings: Settings, vocabulary: Vocabulary, embeddings: Embeddings) -> Decoder:
@@ -147,32 +142,15 @@ def _encoder(settings: Settings, embeddings: Embeddings) -> Encoder:
     return encoder
 
 
-def _tracked(
-    name: str,
+def _captioner(
+    learner: RecurrentLearner,
+    trainer: Trainer[Batch],
     settings: Settings,
+    embeddings: Embeddings,
     hashes: Mapping[str, str],
-    trainer: Trainer,
-    places: Places,
-    group: Group,
-    watcher: Watcher | None,
-) -> AbstractContextManager[tracking.Run]:
-    if not group.is_main:
-        return nullcontext(tracking.Silent())
-    return tracking.run(
-        "train",
-        name=name,
-        settings=settings,
-        hashes=hashes,
-        tags=watcher.tags if watcher else None,
-        resume=trainer.progress.run_id or None,
-        curves=None if watcher else places.curves,
-    )
-
-
-def _captioner(trainer: Trainer, settings: Settings, embeddings: Embeddings, hashes: Mapping[str, str]) -> Captioner:
+) -> Captioner:
     """The best epoch. Its encoder comes with it when it has learnt; otherwise the cache's weights are its."""
-    trainer.load_best()
-    tuned = trainer.encoder if any(name.startswith("encoder.") for name in trainer.best) else None
+    tuned = learner.encoder if any(name.startswith("encoder.") for name in trainer.best) else None
     origin = {
         **hashes,
         "val_CIDEr": trainer.progress.best_cider,
@@ -180,10 +158,10 @@ def _captioner(trainer: Trainer, settings: Settings, embeddings: Embeddings, has
         "parameters": settings.flat(),
     }
     provenance = tuned.provenance if tuned else embeddings.provenance
-    return Captioner(trainer.decoder.eval(), trainer.vocabulary, provenance, settings.decode, origin, tuned)
+    return Captioner(learner.decoder.eval(), learner.vocabulary, provenance, settings.decode, origin, tuned)
 
 
-def _summarise(trainer: Trainer, run: tracking.Run) -> dict[str, float]:
+def _summarise(trainer: Trainer[Batch], run: tracking.Run) -> dict[str, float]:
     """The final figures, told to the run."""
     progress = trainer.progress
     best = progress.history[progress.best_epoch - 1]

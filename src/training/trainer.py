@@ -9,88 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
+from typing import Generic
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from src.config import Settings
-from src.data.manifest import Manifest
-from src.data.vocabulary import Vocabulary
-from src.encoders.encoder import Encoder
+from src.config import Train
 from src.errors import UserError
-from src.models.decoder import Decoder
 from src.processes import Group
 from src.tracking import Run
 from src.training.adaptation import Controller
-from src.training.batches import Batch, CaptionedImages, GridReader, Reader, read_ahead
-from src.training.gradients import MovingAverage, add_up, parameter_groups
-from src.training.objectives import TeacherForcing
-from src.training.pixels import PixelReader
+from src.training.batches import P, read_ahead
+from src.training.gradients import MovingAverage, add_up, under
+from src.training.learner import SELF_CRITICAL, Learner, Phase
 from src.training.progress import Progress
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
 from src.training.schedule import learning_rate_factor
 from src.training.stopping import StopRequest, Watch, heed
-from src.training.validation import Validation
 
 
-class Trainer:
-    """Trains one decoder on cached grids, then, if asked to, its encoder with it; validation CIDEr chooses the best
-    epoch.
+class Trainer(Generic[P]):
+    """Trains one learner; validation CIDEr chooses the best epoch."""
 
-    Args:
-        encoder: the one that made the grids; needed for `train.finetune_encoder` alone.
-        data_root: where its pictures lie.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        manifest: Manifest,
-        vocabulary: Vocabulary,
-        grids: Float16[np.ndarray, "row region feature"],
-        decoder: Decoder,
-        group: Group,
-        encoder: Encoder | None = None,
-        data_root: Path = Path("data"),
-    ) -> None:
-        self.settings, self.vocabulary, self.group = settings, vocabulary, group
-        train = settings.train
+    def __init__(self, learner: Learner[P], train: Train, seed: int, group: Group) -> None:
+        self.learner, self.train, self.seed, self.group = learner, train, seed, group
         if train.precision == "fp16" and group.device.type != "cuda":
-            raise UserError("train.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
-        self.images = CaptionedImages(
-            manifest.split("train"), manifest.rows("train"), vocabulary, settings.prepare.max_words
-        )
-        self.validation = Validation(settings, manifest, vocabulary, group)
+            raise UserError(f"{learner.section}.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
+        self.images, self.validation, self.phases = learner.images, learner.validation, learner.phases(train)
         found = len(self.images), len(self.validation.images)
         if not all(found):
             raise UserError(f"the dataset has {found[0]} training and {found[1]} validation images")
-        self.decoder, self.encoder = decoder.to(group.device), encoder
-        self.teaching = TeacherForcing(
-            decoder,
-            train.label_smoothing,
-            coverage=train.attention_penalty > 0,
-            checkpointing=train.gradient_checkpointing,
-            encoder=encoder,
-            precision=train.precision,
-        )
-        groups = parameter_groups(decoder, train.weight_decay)
-        self.read: Reader = GridReader(grids)
-        self.read_pixels: Reader | None = None
-        if encoder is not None:
-            encoder.to(group.device)
-            self.read_pixels = PixelReader(encoder, manifest, data_root, settings.embed.workers)
-            groups.append({"params": encoder.learnable(), "weight_decay": 0.0})
-        self.optimiser = torch.optim.AdamW(groups, lr=train.learning_rate, fused=True)
+        self.optimiser = torch.optim.AdamW(learner.groups(), lr=train.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=train.precision == "fp16")
         decay = train.adapt.ema_decay
-        self.average = MovingAverage(decoder.parameters(), decay) if decay else None
-        self.steps_per_epoch = len(self.images.order(0, train.batch_images, settings.seed))
-        self.steps = self.steps_per_epoch * train.epochs
+        self.average = MovingAverage(learner.averaged(), decay) if decay else None
+        self.steps_per_epoch = len(self.images.order(0, train.batch_images, seed))
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
 
@@ -110,6 +67,7 @@ class Trainer:
             heed(watch, self.group, epoch, row)
         for epoch, text in progress.events:
             run.event(epoch, text)
+        run.tag("inputs", self.learner.reading)
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:
                 monitor.snapshot()  # what went before is no part of the epoch
@@ -127,48 +85,39 @@ class Trainer:
                 heed(watch, self.group, epoch + 1, row)
 
     def _next_epoch(self, run: Run) -> int:
-        """The epoch to do, -1 when all is done. Lets the encoder learn when the decoder has learnt."""
-        progress, train = self.progress, self.settings.train
+        """The epoch to do, -1 when all is done. Goes over to the next phase when one has ended."""
+        progress = self.progress
         # Not of the steps: stopped after its last one, an epoch is still to be validated.
         epoch = len(progress.history)
-        if progress.finetune_from is None and (epoch >= train.epochs or progress.controller.stopped):
-            if not train.finetune_encoder:
-                return -1
-            self._load(self.best)
-            progress.finetune_from = epoch
-            if self.average is not None:
-                self.average.restart()
-            # A new memory: with the encoder's part gradients are longer, and rates and shares begin anew.
-            progress.controller = Controller(best=progress.best_cider)
-            self._tell(run, epoch, "the encoder learns from here on, from the images themselves")
-        if progress.finetune_from is not None:
-            if self.encoder is None:
-                raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
-            if epoch >= progress.finetune_from + train.finetune_encoder or progress.controller.stopped:
-                return -1
-            self.encoder.learn(checkpointing=train.gradient_checkpointing)
+        if epoch < progress.phase_from + self.phase.epochs and not progress.controller.stopped:
+            return epoch
+        if progress.phase + 1 == len(self.phases):
+            return -1
+        self.learner.load(self.best)
+        progress.phase, progress.phase_from = progress.phase + 1, epoch
+        if self.average is not None:
+            self.average.restart()
+        # A new memory: gradients have another length now, and rates and shares begin anew.
+        progress.controller = Controller(best=progress.best_cider)
+        self.learner.begin(self.phase.kind)
+        self._tell(run, epoch, self.phase.told)
         return epoch
+
+    @property
+    def phase(self) -> Phase:
+        return self.phases[self.progress.phase]
 
     @property
     def epochs(self) -> int:
         """How many there will be, unless the controller stops before."""
-        started, train = self.progress.finetune_from, self.settings.train
-        return (train.epochs if started is None else started) + train.finetune_encoder
-
-    @property
-    def reader(self) -> Reader:
-        """Grids, or pixels while the encoder learns."""
-        if self.progress.finetune_from is None:
-            return self.read
-        assert self.read_pixels is not None
-        return self.read_pixels
+        return self.progress.phase_from + sum(phase.epochs for phase in self.phases[self.progress.phase :])
 
     def _epoch(
         self, epoch: int, folder: ResumeFolder | None, stop: StopRequest, monitor: ResourceMonitor, run: Run
     ) -> dict[str, float]:
-        train, group, progress = self.settings.train, self.group, self.progress
-        self.teaching.train()
-        order = self.images.order(epoch, train.batch_images, self.settings.seed)
+        train, group, progress = self.train, self.group, self.progress
+        self.learner.teaching.train()
+        order = self.images.order(epoch, train.batch_images, self.seed)
         begin = progress.step - epoch * self.steps_per_epoch
         own = [chosen[group.rank :: group.size] for chosen in order[begin:]]
         bar = tqdm(
@@ -179,21 +128,23 @@ class Trainer:
             leave=False,
             disable=not group.is_main,
         )
-        batches = read_ahead(self.images, own, self.reader, group.device)
+        batches = read_ahead(self.images, own, self.learner.read, group.device)
         with bar:
             for chosen, mine, batch in zip(order[begin:], own, monitor.timed(batches), strict=True):
                 words, captions = self.images.count(chosen)
-                own_loss, norm = self.step(batch, mine, words, captions, run)
+                own_loss, own_reward, norm = self.step(batch, mine, words, captions, run)
                 # One exchange tells every process the whole loss and whether any of them was asked to stop.
-                loss, stopping = group.sum(own_loss, bool(stop))
+                loss, reward, stopping = group.sum(own_loss, own_reward, bool(stop))
                 if not np.isfinite(loss):
+                    section = self.learner.section
                     raise UserError(
-                        f"the loss is {loss} at step {progress.step}: lower train.learning_rate or train.clip_norm, "
-                        "or use train.precision=fp32"
+                        f"the loss is {loss} at step {progress.step}: lower {section}.learning_rate or "
+                        f"{section}.clip_norm, or use {section}.precision=fp32"
                     )
                 progress.step += 1
                 progress.words += words
                 progress.loss += loss
+                progress.reward += reward
                 progress.norms += norm
                 monitor.count(images=len(chosen), captions=captions)
                 bar.update()
@@ -202,15 +153,17 @@ class Trainer:
                     raise stop.grant()
                 if progress.step % train.save_every_steps == 0 and progress.step % self.steps_per_epoch:
                     self.save(folder)
-        return {
+        figures = {
             "train_loss": progress.loss / progress.words,
             "gradient_norm": progress.norms / len(order),
             "learning_rate": self._learning_rates(progress.step - 1)[0],
         }
+        rewarded = {"train_reward": progress.reward / len(self.images)} if self.phase.kind == SELF_CRITICAL else {}
+        return figures | rewarded
 
     def step(
-        self, batch: Batch, mine: Int[np.ndarray, " image"], words: int, captions: int, run: Run
-    ) -> tuple[float, float]:
+        self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int, run: Run
+    ) -> tuple[float, float, float]:
         """One optimiser step.
 
         Args:
@@ -218,15 +171,15 @@ class Trainer:
             words, captions: of all processes' shares.
 
         Returns:
-            this process' summed loss in nats, and the norm of the whole gradient before clipping.
+            this process' summed loss in nats, its summed reward, and the norm of the whole gradient before clipping.
         """
-        train, progress = self.settings.train, self.progress
+        train, progress = self.train, self.progress
         rates = self._learning_rates(progress.step)
         for parameters, rate in zip(self.optimiser.param_groups, rates, strict=True):
             parameters["lr"] = rate
         while True:
             try:
-                nats = self._backward(batch, mine, words, captions)
+                nats, reward = self._backward(batch, mine, words, captions)
                 break
             except torch.OutOfMemoryError as error:
                 self._halve(len(mine), run, error)
@@ -239,39 +192,41 @@ class Trainer:
         self.scaler.update()
         if self.average is not None:
             self.average.update(progress.step + 1)
-        return nats, norm
+        return nats, reward, norm
 
-    def _backward(self, batch: Batch, mine: Int[np.ndarray, " image"], words: int, captions: int) -> float:
+    def _backward(self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int) -> tuple[float, float]:
         """Gradients of this process' share, micro-batch by micro-batch. Sums over the batch divided by the counts of
         the whole one: they add up to the same gradient however the images are divided."""
-        train, progress = self.settings.train, self.progress
+        train, progress = self.train, self.progress
         self.optimiser.zero_grad(set_to_none=True)
-        torch.manual_seed(_mix(self.settings.seed, progress.step, self.group.rank))
-        nats = 0.0
+        torch.manual_seed(_mix(self.seed, progress.step, self.group.rank))
+        nats = reward = 0.0
         for part in self._micro_batches(batch, mine):
-            losses = self.teaching(part, progress.controller.sampling)
+            losses = self.learner.teaching(part, progress.controller.sampling)
             loss = losses.nats / words + train.attention_penalty * losses.coverage / captions
             self.scaler.scale(loss).backward()
             nats += float(losses.nats.detach())
-        return nats
+            reward += losses.reward
+        return nats, reward
 
-    def _micro_batches(self, batch: Batch, mine: Int[np.ndarray, " image"]) -> Iterator[Batch]:
-        size = self.progress.micro_batch or self.settings.train.micro_batch_images or len(mine)
+    def _micro_batches(self, batch: P, mine: Int[np.ndarray, " image"]) -> Iterator[P]:
+        size = self.progress.micro_batch or self.train.micro_batch_images or len(mine)
         if size >= len(mine):
             if len(mine):
                 yield batch
             return
         assert batch.grids is not None
         for start in range(0, len(mine), size):
-            part = self.images.pack(mine[start : start + size]).to(self.group.device)
+            part: P = self.images.pack(mine[start : start + size]).to(self.group.device)
             yield part.with_grids(batch.grids[start : start + size])
 
     def _halve(self, images: int, run: Run, error: torch.OutOfMemoryError) -> None:
-        size = min(images, self.progress.micro_batch or self.settings.train.micro_batch_images or images)
+        size = min(images, self.progress.micro_batch or self.train.micro_batch_images or images)
         if size == 1:
             raise UserError(
-                "one image is too much for the GPU's memory: use train.gradient_checkpointing=true, "
-                "train.precision=bf16 or a smaller model"
+                "one image is too much for the GPU's memory: use "
+                f"{self.learner.section}.gradient_checkpointing=true, {self.learner.section}.precision=bf16 "
+                "or a smaller model"
             ) from error
         self.optimiser.zero_grad(set_to_none=True)
         if self.group.device.type == "cuda":
@@ -295,21 +250,22 @@ class Trainer:
 
     def _learning_rates(self, step: int) -> list[float]:
         """Of the decoder's matrices, its other parameters and, where there is one, the encoder."""
-        train = self.settings.train
-        if self.progress.finetune_from is None:
-            factor = learning_rate_factor(step, self.steps, train.warmup_steps, train.final_learning_rate)
-        else:
-            factor = train.final_learning_rate
-        decoder = train.learning_rate * factor * self.progress.controller.rate
+        train = self.train
+        rate = self.phase.learning_rate
+        if rate is None:
+            steps = self.steps_per_epoch * self.phase.epochs
+            factor = learning_rate_factor(step, steps, train.warmup_steps, train.final_learning_rate)
+            rate = train.learning_rate * factor
+        decoder = rate * self.progress.controller.rate
         encoder = train.encoder_learning_rate * self.progress.controller.rate
         return [decoder, decoder, encoder][: len(self.optimiser.param_groups)]
 
     def _validate(self) -> dict[str, float]:
-        latest = self.validation.measure(self.teaching, self.reader)
+        latest = self.validation.measure(self.learner.teaching, self.learner.read)
         if self.average is None:
             return latest
         self.average.swap()
-        averaged = self.validation.measure(self.teaching, self.reader)
+        averaged = self.validation.measure(self.learner.teaching, self.learner.read)
         self.average.swap()
         better = max(latest, averaged, key=lambda figures: figures["val_CIDEr"])
         return {**better, "val_CIDEr_latest": latest["val_CIDEr"], "val_CIDEr_average": averaged["val_CIDEr"]}
@@ -317,37 +273,25 @@ class Trainer:
     def _close_epoch(self, epoch: int, row: Mapping[str, float]) -> list[str]:
         """Take in a finished epoch. Returns what the controller decided."""
         progress = self.progress
-        progress.words = progress.loss = progress.norms = 0.0
+        progress.words = progress.loss = progress.norms = progress.reward = 0.0
         progress.history.append(dict(row))
         if row["val_CIDEr"] > progress.best_cider:
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]
             averaged = self.average is not None and row["val_CIDEr_average"] > row["val_CIDEr_latest"]
             if averaged and self.average:
                 self.average.swap()
-            self.best = {name: value.detach().cpu().clone() for name, value in self._weights().items()}
+            self.best = {name: value.detach().cpu().clone() for name, value in self.learner.weights().items()}
             if averaged and self.average:
                 self.average.swap()
-        decisions = progress.controller.after_epoch(row, self.settings.train.adapt)
+        decisions = progress.controller.after_epoch(row, self.train.adapt)
         progress.events += [(epoch, text) for text in decisions]
         return decisions
 
     # What survives --------------------------------------------------------------------------------------------------
 
-    def _weights(self) -> dict[str, Tensor]:
-        """Of everything that has learnt."""
-        weights = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
-        if self.encoder is not None and self.progress.finetune_from is not None:
-            weights |= {f"encoder.{name}": value for name, value in self.encoder.used_state().items()}
-        return weights
-
-    def _load(self, weights: Mapping[str, Tensor]) -> None:
-        self.decoder.load_state_dict(_under("decoder.", weights))
-        if self.encoder is not None and (tuned := _under("encoder.", weights)):
-            self.encoder.load_used_state(tuned, "the saved state")
-
     def load_best(self) -> None:
         """Become the best epoch."""
-        self._load(self.best)
+        self.learner.load(self.best)
 
     def save(self, folder: ResumeFolder | None) -> None:
         if folder is not None:
@@ -355,7 +299,7 @@ class Trainer:
 
     def state(self) -> SavedState:
         """Everything the next step depends on."""
-        tensors = self._weights() | {f"best.{name}": value for name, value in self.best.items()}
+        tensors = dict(self.learner.weights()) | {f"best.{name}": value for name, value in self.best.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{name}": value for name, value in moments.items()}
         if self.average is not None:
@@ -365,11 +309,13 @@ class Trainer:
     def restore(self, state: SavedState) -> None:
         """Become the trainer that saved `state`; the learning rate stays that of the settings."""
         self.progress = Progress.from_json(state.facts["progress"])
-        self._load(state.tensors)
-        self.best = _under("best.", state.tensors)
+        for phase in self.phases[1 : self.progress.phase + 1]:
+            self.learner.begin(phase.kind)
+        self.learner.load(state.tensors)
+        self.best = under("best.", state.tensors)
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimiser.", state.tensors).items():
+        for name, value in under("optimiser.", state.tensors).items():
             index, key = name.split(".", 1)
             parameter = parameters[int(index)]
             if value.shape == parameter.shape:
@@ -378,13 +324,9 @@ class Trainer:
             moments.setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         if self.average is not None:
-            for index, value in _under("average.", state.tensors).items():
+            for index, value in under("average.", state.tensors).items():
                 self.average.values[int(index)].copy_(value)
         self.scaler.load_state_dict(state.facts["scaler"])
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _mix(*numbers: int) -> int:
@@ -392,7 +334,8 @@ def _mix(*numbers: int) -> int:
 
 
 def _line(epoch: int, row: Mapping[str, float], best: bool) -> str:
+    learnt = f"reward {row['train_reward']:.3f}" if "train_reward" in row else f"loss {row['train_loss']:.3f}"
     return (
-        f"epoch {epoch:3d}  loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  "
+        f"epoch {epoch:3d}  {learnt}  val loss {row['val_loss']:.3f}  "
         f"val CIDEr {row['val_CIDEr']:.3f}{' *' if best else '  '}  {row['captions_per_second']:,.0f} captions/s"
     )

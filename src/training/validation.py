@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from src.config import Settings
 from src.data.manifest import Manifest
-from src.data.vocabulary import Vocabulary
-from src.decoding.describe import describe
 from src.metrics.cider import CiderScorer
 from src.processes import Group
-from src.training.batches import CaptionedImages, Reader, read_ahead
-from src.training.objectives import TeacherForcing
+from src.training.batches import EncodedImages, P, Reader, read_ahead
+
+if TYPE_CHECKING:
+    from src.training.learner import Teaching
 
 
-class Validation:
-    """Measures a decoder as often as wanted."""
+class Validation(Generic[P]):
+    """Measures a model as often as wanted.
 
-    def __init__(self, settings: Settings, manifest: Manifest, vocabulary: Vocabulary, group: Group) -> None:
-        self.images = CaptionedImages(
-            manifest.split("val"), manifest.rows("val"), vocabulary, settings.prepare.max_words
-        )
-        self.vocabulary, self.group = vocabulary, group
-        self.search = settings.decode.model_copy(update={"beam_size": 1, "block_ngrams": 0})
-        self.references = CiderScorer([image.words for image in manifest.split("val")]) if len(self.images) else None
+    Args:
+        images: the validation split as the model reads it.
+        batch_images: computed at once.
+    """
 
-    def measure(self, teaching: TeacherForcing, read: Reader) -> dict[str, float]:
-        """Cross-entropy in nats a word, and CIDEr, of the decoder as it is now.
+    def __init__(self, images: EncodedImages[P], manifest: Manifest, batch_images: int, group: Group) -> None:
+        self.images, self.batch_images, self.group = images, batch_images, group
+        self.references = CiderScorer([image.words for image in manifest.split("val")]) if len(images) else None
+
+    def measure(self, teaching: Teaching[P], read: Reader) -> dict[str, float]:
+        """Cross-entropy in nats a word, and CIDEr, of the model as it is now.
 
         Args:
-            read: grids, or pixels for an encoder that learns, of rows of the manifest.
+            read: what the model looks at, of rows of the manifest.
         """
         teaching.eval()
         own = np.arange(len(self.images))[self.group.rank :: self.group.size]
-        step = self.search.batch_images
+        step = self.batch_images
         order = [own[start : start + step] for start in range(0, len(own), step)]
         nats, captions = 0.0, list[tuple[str, ...]]()
         with torch.inference_mode():
             for batch in read_ahead(self.images, order, read, self.group.device):
-                grids: Float[Tensor, "image region feature"] = teaching.grids(batch)
-                nats += float(teaching(batch.with_grids(grids)).nats)
-                found = describe(teaching.decoder, self.vocabulary, grids, self.search)
-                captions += [hypotheses[0].words for hypotheses in found]
+                lost, said = teaching.examine(batch)
+                nats += lost
+                captions += said
         total, words = self.group.sum(nats, self.images.count(own)[0])
         return {"val_loss": total / words, "val_CIDEr": self._cider(captions)}
 

@@ -21,6 +21,7 @@ from src.encoders.cache import Embeddings
 from src.errors import UserError
 from src.places import Places, search_folder
 from src.store import redacted
+from src.training.train import taught_captions
 from src.tune.journal import open_journal
 from src.tune.pruning import pruner
 from src.tune.suggestions import SeededByTrial, own
@@ -101,7 +102,7 @@ def open_search(settings: Settings, places: Places, address: str | None = None) 
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     tune = settings.tune
     identity = {
-        "the data": fingerprint(manifest.digest, vocabulary.words),
+        "the data": fingerprint(taught_captions(manifest, settings, places).digest, vocabulary.words),
         "the embeddings": embeddings.digest,
         "tune.space": fingerprint({key: entry.model_dump(mode="json") for key, entry in tune.space.items()}),
         "the seed": str(settings.seed),

@@ -61,9 +61,11 @@ def suggest(trial: Trial, settings: Settings) -> Overrides:
 
 
 def settings_of(settings: Settings, overrides: Mapping[str, Value]) -> Settings:
-    """The parameters of a trial: those of `settings` but for `overrides`, over the epochs of a trial."""
+    """The parameters of a trial: those of `settings` but for `overrides`, over the epochs of a trial, without what may
+    follow them (a CNN that learns, rewards)."""
     raw: dict[str, Any] = settings.model_dump()
-    for key, value in {**overrides, "train.epochs": settings.tune.epochs}.items():
+    budget = {"train.epochs": settings.tune.epochs, "train.finetune_encoder": 0, "train.self_critical_epochs": 0}
+    for key, value in {**overrides, **budget}.items():
         raw = with_value(raw, key.split("."), value)
     return validated(raw, "trial")
 

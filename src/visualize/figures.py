@@ -22,6 +22,7 @@ from src.encoders.cache import Embeddings
 from src.errors import MissingFile, UserError
 from src.models.captioner import Captioner
 from src.places import Places
+from src.training.report import read_report
 from src.visualize.attention import attention_figure
 from src.visualize.curves import curves_figure, read_curves
 from src.visualize.sheet import BEST, COLUMNS, LOT, Tile, choose, sheet_figure
@@ -60,7 +61,7 @@ def draw(settings: Settings, places: Places) -> list[Path]:
     manifest = Manifest.load(places.dataset)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     captioner = Captioner.load(places.model, with_encoder=False)
-    training = _training(places.training, captioner)
+    training = read_report(places.training, captioner)
     paths = []
     for name, figure in figures(settings, places, manifest, embeddings, captioner):
         paths.append(places.figures / f"{name}.png")
@@ -151,12 +152,3 @@ def _flat(figures: Mapping[str, Any]) -> dict[str, float]:
     """Metric -> figure, with BLEU's four beside the others."""
     others = {name: value for name, value in figures.items() if name != "BLEU_scores"}
     return {**figures.get("BLEU_scores", {}), **others}
-
-
-def _training(path: Path, captioner: Captioner) -> dict[str, Any]:
-    if not path.exists():
-        raise MissingFile(f"{path} is missing: run `dvc repro train`")
-    training: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if training["digest"] != captioner.digest():
-        raise UserError(f"{path} describes another model than the bundle is: run `dvc repro train`")
-    return training

@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 from src.data.manifest import ImageRecord, Location, Manifest, Split
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.encoders import cache
-from src.encoders.encoder import Provenance
+from src.encoders.encoder import Provenance, digest
 from src.files import write_json
 
 PROJECT = Path(__file__).parents[2]
 WORDS = ("a", "dog", "cat", "red", "blue", "runs", "sits", "on", "the", "grass")
 PROVENANCE = Provenance(
     encoder="efficientnet_lite0",
-    weights="0" * 64,
+    weights=digest({}),
     layer="head",
     image_size=224,
     mean=(0.5, 0.5, 0.5),

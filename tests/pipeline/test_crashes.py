@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import laboratory
 import psutil
@@ -65,13 +66,13 @@ def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Starts commands in a folder; what is still alive at the end is ended, its whole process group."""
     started: list[subprocess.Popen] = []
 
-    def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    def start(folder: Path, *arguments: str, inside: Sequence[str] = (), **variables: str) -> subprocess.Popen:
         log = (tmp_path / f"log-{len(started)}").open("w")
         started.append(
             subprocess.Popen(
-                [sys.executable, *arguments],
+                [*inside, sys.executable, *arguments],
                 cwd=folder,
-                env=laboratory.environment(),
+                env=laboratory.environment() | variables,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -207,28 +208,75 @@ def test_a_full_disk_ends_the_run_with_a_way_out_and_loses_nothing(tmp_path, for
         subprocess.run(["umount", disk], check=True)
 
 
-def test_two_nodes_train_one_run_and_one_that_vanishes_may_return(tmp_path, command):
+def test_two_nodes_train_one_run_and_one_that_vanishes_may_return(tmp_path, command, two_hosts):
     whole = laboratory.set_up(tmp_path / "whole", processes=2)
     assert command(whole, "-m", "src.launch", "stages.train").wait(SECONDS) == 0
     folder = laboratory.set_up(tmp_path / "nodes", processes=2)
     patience = "timeout=120,last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3"
-    node = [
-        "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
-        "--rdzv-endpoint", f"127.0.0.1:{_free_port()}", "--rdzv-id", "nodes", "--max-restarts", "3",
-        "--monitor-interval", "0.5", "--rdzv-conf", patience, "-m", "stages.train",
-    ]  # fmt: skip
-    first = command(folder, *node)
+    meeting = f"{two_hosts[0].address}:{_free_port()}"
+
+    def join(host: Host) -> subprocess.Popen:
+        # Hosts without names cannot see for themselves whether they are the one that all meet at.
+        conf = f"{patience},is_host={int(host is two_hosts[0])}"
+        return command(
+            folder, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d",
+            "--rdzv-endpoint", meeting, "--rdzv-id", "nodes", "--local-addr", host.address, "--max-restarts", "3",
+            "--monitor-interval", "0.5", "--rdzv-conf", conf, "-m", "stages.train",
+            inside=host.inside, GLOO_SOCKET_IFNAME=host.interface,
+        )  # fmt: skip
+
+    first = join(two_hosts[0])
     time.sleep(3)  # the first to come holds the rendezvous, and stays
-    second = command(folder, *node)
+    second = join(two_hosts[1])
     wait_for(lambda: len(laboratory.states(folder)) >= 2, "progress")
     os.killpg(second.pid, signal.SIGKILL)
     second.wait()
     time.sleep(8)  # a machine that starts again is away for longer than the others believe it alive
-    returned = command(folder, *node)
+    returned = join(two_hosts[1])
 
     assert first.wait(SECONDS) == 0
     assert returned.wait(SECONDS) == 0
     assert laboratory.weights(folder) == laboratory.weights(whole)
+
+
+class Host(NamedTuple):
+    """A machine of the test's network.
+
+    Attributes:
+        inside: what a command is put behind to run there.
+    """
+
+    address: str
+    interface: str
+    inside: tuple[str, ...] = ()
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[tuple[Host, Host]]:
+    """Two machines: network namespaces with a cable between them where the test may make them (root on Linux), else
+    this machine twice."""
+    names = [f"captionlab-{os.getpid()}-{end}" for end in "ab"]
+    wires = [f"cl{os.getpid()}{end}" for end in "ab"]
+    hosts = [Host(f"10.213.77.{number}", wire, ("ip", "netns", "exec", name))
+             for number, (wire, name) in enumerate(zip(wires, names, strict=True), start=1)]  # fmt: skip
+    try:
+        if not all(_done("ip", "netns", "add", name) for name in names):
+            yield Host("127.0.0.1", "lo"), Host("127.0.0.1", "lo")
+            return
+        cable = ["ip", "link", "add", wires[0], "netns", names[0], "type", "veth"]
+        assert _done(*cable, "peer", "name", wires[1], "netns", names[1])
+        for host in hosts:
+            assert _done(*host.inside, "ip", "address", "add", f"{host.address}/24", "dev", host.interface)
+            assert _done(*host.inside, "ip", "link", "set", host.interface, "up")
+            assert _done(*host.inside, "ip", "link", "set", "lo", "up")
+        yield hosts[0], hosts[1]
+    finally:
+        for name in names:
+            _done("ip", "netns", "delete", name)
+
+
+def _done(*arguments: str) -> bool:
+    return shutil.which(arguments[0]) is not None and not subprocess.run(arguments, capture_output=True).returncode
 
 
 def _free_port() -> int:

@@ -19,6 +19,7 @@ SMALL = {
     "model": {"rnn": "lstm", "hidden_size": 32, "embedding_size": 16, "attention_size": 16},
     "train": {"epochs": 2, "batch_images": 16},
     "decode": {"beam_size": 2},
+    "baseline": {"finetune_epochs": 1, "tiny": {"image_size": 32, "hidden_size": 32, "vision_layers": 1}},
 }
 
 pytestmark = [
@@ -83,10 +84,19 @@ def test_every_test_image_has_a_caption_and_figures(repository: Repository) -> N
     details = repository.json("outputs/evaluation/eval-metrics.json")["models"]["LSTM"]
     images = repository.json("reports/dataset.json")["images"]
 
-    assert {"BLEU-1", "BLEU-4", "CIDEr", "METEOR", "ROUGE", "semantic_similarity"} <= figures.keys()
+    assert {"BLEU-1", "BLEU-4", "CIDEr", "METEOR", "ROUGE", "semantic_similarity", "BERTScore"} <= figures.keys()
     assert details["overall_metrics"]["CIDEr"] == figures["CIDEr"]
     assert len(details["test_images"]) == images["test"]
     assert all(image["actual_captions"] and image["image_embedding"] for image in details["test_images"])
+
+
+def test_every_figure_has_its_interval_and_one_key_whatever_the_cell(repository: Repository) -> None:
+    own = repository.json("reports/test.json")
+    intervals = repository.json("reports/comparison.json")["intervals"]["LSTM"]
+
+    assert own.keys() == intervals.keys()
+    assert all(intervals[name][0] <= own[name] <= intervals[name][1] for name in ("CIDEr", "ROUGE", "BERTScore"))
+    assert "reports/test.json" in repository.run("dvc", "metrics", "show")
 
 
 def test_the_training_run_carries_the_test_figures_and_the_model(repository: Repository) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+import coloured
 import pytest
 import two_processes
 
@@ -26,3 +27,9 @@ def ranks() -> Iterator[two_processes.Ranks]:
             return two_processes.run(pool, function, arguments)
 
         yield run
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> coloured.Coloured:
+    """A dataset that a small BLIP learns in seconds."""
+    return coloured.drawn(tmp_path_factory.mktemp("coloured"))

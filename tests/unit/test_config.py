@@ -66,6 +66,7 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         ("model: {dropout: 1.0}", "model.dropout = 1.0:"),
         ("decode: {beam_size: 65}", "decode.beam_size = 65:"),
         ("evaluate: {metrics: [BLEU, SPICY]}", "evaluate.metrics.1 = 'SPICY':"),
+        ("evaluate: {metrics: []}", "evaluate.metrics = []:"),
         ("dataset: {name: flickr9k}", "dataset.name is 'flickr9k': use one of sample, flickr8k"),
         ("dataset: {name: sample+sample}", "different ones joined by '+'"),
         ("seed: -1", "seed = -1:"),

@@ -14,6 +14,7 @@ from src.data.vocabulary import Vocabulary
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
+from src.training.recurrent import RecurrentLearner
 from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
 
@@ -100,7 +101,8 @@ def trainer(
     torch.manual_seed(settings.seed)
     shape = {"vocab_size": len(vocabulary()), "feature_size": FEATURES, "rows": ROWS, "columns": COLUMNS}
     fresh = Decoder(DecoderConfig(**shape, **settings.model.model_dump()))
-    return Trainer(settings, described, vocabulary(), seen, fresh, group)
+    learner = RecurrentLearner(settings, described, vocabulary(), seen, fresh, group)
+    return Trainer(learner, settings.train, settings.seed, group)
 
 
 class StopAfter(StopRequest):

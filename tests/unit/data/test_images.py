@@ -1,12 +1,15 @@
 import io
 import pickle
+import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from src.data.archives import members
 from src.data.images import ImageBytes, ImageError, decode, probe
 from src.data.manifest import Location
 
@@ -216,3 +219,20 @@ def test_a_pickled_reader_reads_on(tmp_path):
 def test_an_error_survives_the_way_between_processes():
     error = pickle.loads(pickle.dumps(ImageError("a.jpg", "truncated", "cut")))
     assert (str(error), error.fault) == ("a.jpg: cut", "truncated")
+
+
+@pytest.mark.parametrize("stored", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_image_that_was_altered_in_its_archive_is_named_even_where_it_still_decodes(tmp_path, stored):
+    with zipfile.ZipFile(tmp_path / "pack.zip", "w", stored) as archive:
+        archive.writestr("a.png", b"photograph" * 9)
+    place = members(tmp_path / "pack.zip", tmp_path)[0].location
+    assert ImageBytes(tmp_path)(place) == b"photograph" * 9
+    if stored == zipfile.ZIP_STORED:
+        whole = bytearray((tmp_path / "pack.zip").read_bytes())
+        whole[place.offset] ^= 1
+        (tmp_path / "pack.zip").write_bytes(whole)
+    else:
+        place = replace(place, crc32=place.crc32 ^ 1)
+    with pytest.raises(ImageError, match="checksum") as caught:
+        ImageBytes(tmp_path)(place)
+    assert caught.value.fault == "altered"

@@ -12,10 +12,12 @@ import psutil
 import pytest
 
 from src.metrics.java import JavaError
-from src.metrics.meteor import Meteor
+from src.metrics.meteor import STATISTICS, Meteor
 
 REFERENCES = [["a dog runs"], ["a cat"]]
 CAPTIONS = ["a dog", "a cat sits"]
+# Statistics to the first line, and to the second the figures of one image and of the corpus.
+ANSWERING = f"while read line; do echo {'1 ' * STATISTICS}; read line; echo 1.0; echo 1.0; done"
 
 
 def ended(process):
@@ -52,15 +54,21 @@ def test_a_process_that_refuses_a_line_is_quoted(stand_in):
         meteor.score(REFERENCES, CAPTIONS)
 
 
+def test_a_process_that_answers_in_another_form_is_quoted(stand_in):
+    stand_in("while read line; do echo 1.0; echo 1.0; echo 1.0; done")
+    with pytest.raises(JavaError, match="1 statistics an image, not 23"), Meteor() as meteor:
+        meteor.score([["a dog"]], ["a dog"])
+
+
 def test_a_talkative_process_does_not_block(stand_in):
-    stand_in("head -c 1000000 /dev/zero >&2; while read line; do echo 1.0; echo 1.0; echo 1.0; done")
+    stand_in(f"head -c 1000000 /dev/zero >&2; {ANSWERING}")
     with Meteor(timeout=30) as meteor:
         assert meteor.score([["a dog"]], ["a dog"]).overall == 1.0
 
 
 def test_the_fields_of_a_line_cannot_be_broken_by_a_caption(stand_in, tmp_path):
     heard = tmp_path / "heard"
-    stand_in(f'while read line; do echo "$line" >> {heard}; echo 1.0; echo 1.0; done')
+    stand_in(ANSWERING.replace("read line; do", f'read line; do echo "$line" >> {heard};'))
     with Meteor() as meteor:
         meteor.score([["a ||| b", "c\nd\re"]], ["f ||| g\u2028h"])
     assert heard.read_text().splitlines()[0] == "SCORE ||| a b ||| c d e ||| f g h"

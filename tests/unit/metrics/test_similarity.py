@@ -48,7 +48,8 @@ def test_no_known_word_anywhere_scores_nothing():
 
 def test_the_corpus_figure_is_the_mean(glove):
     measured = semantic_similarity([["east"], ["east"]], ["east", "north"], glove)
-    assert measured == (pytest.approx(0.5), [pytest.approx(1), pytest.approx(0)])
+    assert measured.overall == pytest.approx(0.5)
+    assert measured.per_image == [pytest.approx(1), pytest.approx(0)]
 
 
 def test_the_packaged_vectors_know_that_a_puppy_is_a_dog():

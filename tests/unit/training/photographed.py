@@ -24,6 +24,7 @@ from src.encoders.cache import Embeddings
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
 from src.places import Places
+from src.training.recurrent import RecurrentLearner
 from src.training.train import train
 from src.training.trainer import Trainer
 
@@ -62,7 +63,7 @@ class Tunable:
             )
         )
         encoder = encoders.load(self.settings.embed, self.settings.seed) if with_encoder else None
-        return Trainer(
+        learner = RecurrentLearner(
             self.settings,
             self.manifest,
             tiny.vocabulary(),
@@ -72,6 +73,7 @@ class Tunable:
             encoder=encoder,
             data_root=self.root,
         )
+        return Trainer(learner, self.settings.train, self.settings.seed, tiny.ALONE)
 
     def trained(self, folder: Path) -> Captioner:
         """The whole stage, and its bundle as it is read again."""

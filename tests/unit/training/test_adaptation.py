@@ -157,7 +157,7 @@ def test_what_it_remembers_survives_as_json():
         controller.accepts(norm / 3, chosen)
     controller.accepts(1e3, chosen)
     decided(controller, chosen, *rows[:3])
-    progress = Progress(step=7, events=[(1, "one")], micro_batch=2, finetune_from=3, controller=controller)
+    progress = Progress(step=7, events=[(1, "one")], micro_batch=2, phase=1, phase_from=3, controller=controller)
     again = Progress.from_json(json.loads(json.dumps(asdict(progress))))
     assert again == progress
     assert decided(again.controller, chosen, *rows[3:]) == decided(controller, chosen, *rows[3:])
@@ -229,11 +229,11 @@ def test_an_interrupted_run_decides_as_an_uninterrupted_one_and_ends_with_its_we
 def test_a_left_out_gradient_moves_no_weight(everything):
     trainer = fresh(everything)
     trainer.progress.controller = Controller(norms=[1e-9] * KNOWN)
-    before = [parameter.detach().clone() for parameter in trainer.decoder.parameters()]
+    before = [parameter.detach().clone() for parameter in trainer.learner.decoder.parameters()]
     with pytest.raises(SystemExit):
         trainer.fit(tiny.Remembered(), None, tiny.StopAfter(1))
     assert trainer.progress.controller.skipped == 1
-    assert all(map(torch.equal, before, trainer.decoder.parameters()))
+    assert all(map(torch.equal, before, trainer.learner.decoder.parameters()))
 
 
 def test_a_lowered_learning_rate_is_used(everything):

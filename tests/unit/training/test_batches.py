@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.vocabulary import END, PAD, START
-from src.training.batches import Batch, CaptionedImages, GridReader, read_ahead
+from src.training.batches import Batch, CaptionedImages, read_ahead
+from src.training.grids import GridReader
 
 CPU = torch.device("cpu")
 captions = st.lists(st.lists(st.sampled_from(tiny.WORDS), min_size=1, max_size=9).map(tuple), min_size=1, max_size=5)

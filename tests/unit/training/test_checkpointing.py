@@ -38,7 +38,7 @@ def outcome(
     torch.manual_seed(3)
     losses = teaching(batch, sampling)
     (losses.nats + 0.7 * losses.coverage).backward()
-    return [*(loss.detach() for loss in losses), *(parameter.grad for parameter in decoder.parameters())]
+    return [*(loss.detach() for loss in losses[:2]), *(parameter.grad for parameter in decoder.parameters())]
 
 
 def test_losses_and_gradients_are_the_same(batch, rnn):
@@ -68,7 +68,7 @@ def test_what_is_computed_again_drops_out_the_same(batch, rnn):
 
     def loss() -> torch.Tensor:
         torch.manual_seed(3)
-        return sum(teaching(batch))
+        return sum(teaching(batch)[:2])
 
     first = loss()
     first.backward()

@@ -57,7 +57,7 @@ def trained(
         "stopped": stopped,
         "step": trainer.progress.step,
         "history": [[row[figure] for figure in FIGURES] for row in trainer.progress.history],
-        "weights": {name: value.numpy() for name, value in trainer.decoder.state_dict().items()},
+        "weights": {name: value.numpy() for name, value in trainer.learner.decoder.state_dict().items()},
     }
 
 

@@ -32,11 +32,11 @@ def stopped(trainer: Trainer, steps: int, folder: ResumeFolder | None = None) ->
 
 
 def norms(trainer: Trainer) -> set[str]:
-    return {name for name, part in trainer.encoder.network.named_modules() if isinstance(part, nn.BatchNorm2d)}
+    return {name for name, part in trainer.learner.encoder.network.named_modules() if isinstance(part, nn.BatchNorm2d)}
 
 
 def copied(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in trainer.encoder.network.state_dict().items()}
+    return {name: value.clone() for name, value in trainer.learner.encoder.network.state_dict().items()}
 
 
 def test_the_encoder_learns_but_its_batch_norms_do_not(tunable):
@@ -46,7 +46,7 @@ def test_the_encoder_learns_but_its_batch_norms_do_not(tunable):
     frozen = norms(trainer)
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert not {name for name in changed if name.rpartition(".")[0] in frozen}
-    learnt = {name for name, _ in trainer.encoder.network.named_parameters() if name.startswith("features.")}
+    learnt = {name for name, _ in trainer.learner.encoder.network.named_parameters() if name.startswith("features.")}
     assert changed == {name for name in learnt if name.rpartition(".")[0] not in frozen}
 
 
@@ -54,23 +54,23 @@ def test_epochs_on_cached_grids_never_touch_the_encoder(tunable, monkeypatch):
     trainer = tunable.changed(epochs=2).trainer()
     before = copied(trainer)
     with monkeypatch.context() as forbidden:
-        forbidden.setattr(trainer.encoder, "forward", None)
-        forbidden.setattr(trainer, "read_pixels", None)
+        forbidden.setattr(trainer.learner.encoder, "forward", None)
+        forbidden.setattr(trainer.learner, "read_pixels", None)
         stopped(trainer, 2 * STEPS)  # the first epoch is validated too
     assert all(torch.equal(value, before[name]) for name, value in copied(trainer).items())
-    assert not any(parameter.requires_grad for parameter in trainer.encoder.parameters())
+    assert not any(parameter.requires_grad for parameter in trainer.learner.encoder.parameters())
 
 
 def test_the_encoder_begins_to_learn_beside_the_best_decoder_not_the_latest(tunable, worse, monkeypatch):
     trainer = tunable.changed(epochs=3).trainer()
     begun: list[dict[str, torch.Tensor]] = []
-    learn = trainer.encoder.learn
+    learn = trainer.learner.encoder.learn
 
     def noted(*arguments: Any, **options: Any) -> None:
-        begun.append({name: value.clone() for name, value in trainer.decoder.state_dict().items()})
+        begun.append({name: value.clone() for name, value in trainer.learner.decoder.state_dict().items()})
         learn(*arguments, **options)
 
-    monkeypatch.setattr(trainer.encoder, "learn", noted)
+    monkeypatch.setattr(trainer.learner.encoder, "learn", noted)
     run = tiny.Remembered()
     fitted(trainer, run)
     assert trainer.progress.best_epoch == 1
@@ -85,13 +85,13 @@ def test_its_averages_begin_with_that_decoder(tunable, monkeypatch):
     ciders = iter([0.9, 0.1, *[0.0] * 20])  # the latest weights of the first epoch are the best
     monkeypatch.setattr(trainer.validation, "_cider", lambda own: next(ciders))
     begun: list[bool] = []
-    learn = trainer.encoder.learn
+    learn = trainer.learner.encoder.learn
 
     def noted(*arguments: Any, **options: Any) -> None:
-        begun.append(all(map(torch.equal, trainer.average.values, trainer.decoder.parameters())))
+        begun.append(all(map(torch.equal, trainer.average.values, trainer.learner.decoder.parameters())))
         learn(*arguments, **options)
 
-    monkeypatch.setattr(trainer.encoder, "learn", noted)
+    monkeypatch.setattr(trainer.learner.encoder, "learn", noted)
     fitted(trainer)
     assert begun == [True]
 
@@ -100,7 +100,7 @@ def test_the_controller_begins_anew(tunable, worse):
     adapt = tunable.settings.train.adapt.model_copy(update={"plateau_epochs": 1, "stop_epochs": 2})
     trainer = fitted(tunable.changed(epochs=9, finetune_encoder=9, adapt=adapt).trainer())
     # Three epochs to stop in each part; in the second none is better than the best of the first.
-    assert trainer.progress.finetune_from == 3
+    assert (trainer.progress.phase, trainer.progress.phase_from) == (1, 3)
     assert len(trainer.progress.history) == 5
     assert trainer.progress.controller.rate == 0.25
     assert len(trainer.progress.controller.norms) == 2 * STEPS
@@ -122,7 +122,7 @@ def test_computing_blocks_and_steps_again_gives_the_same_gradients(tunable):
     def gradients(checkpointing: bool) -> dict[str, torch.Tensor]:
         encoder = encoders.load(tunable.settings.embed)
         encoder.learn(checkpointing=checkpointing)
-        decoder = tunable.trainer().decoder
+        decoder = tunable.trainer().learner.decoder
         images = CaptionedImages(tunable.manifest.split("train"), tunable.manifest.rows("train"), tiny.vocabulary(), 20)
         pixels = np.stack([encoder.pixels(tunable.picture(row)) for row in range(6)])
         batch = images.pack(np.arange(6)).with_grids(torch.from_numpy(pixels))

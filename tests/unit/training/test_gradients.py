@@ -54,7 +54,7 @@ def test_the_better_of_latest_and_averaged_weights_is_kept(monkeypatch, better):
     measured: list[torch.Tensor] = []
 
     def scored(own: Any) -> float:
-        measured.append(trainer.decoder.vocab.weight.detach().clone())
+        measured.append(trainer.learner.decoder.vocab.weight.detach().clone())
         return next(ciders)
 
     monkeypatch.setattr(trainer.validation, "_cider", scored)
@@ -65,7 +65,7 @@ def test_the_better_of_latest_and_averaged_weights_is_kept(monkeypatch, better):
     latest, averaged = measured
     assert not torch.equal(latest, averaged)
     assert torch.equal(trainer.best["decoder.vocab.weight"], latest if better == "latest" else averaged)
-    assert torch.equal(trainer.decoder.vocab.weight, latest)  # training goes on from the latest
+    assert torch.equal(trainer.learner.decoder.vocab.weight, latest)  # training goes on from the latest
 
 
 def test_a_run_without_averages_measures_once(monkeypatch):
@@ -109,7 +109,7 @@ def noted(group: Group, settings: Settings, described: Manifest, sizes: tuple[in
     optimise = trainer.optimiser.step
 
     def step(*arguments: Any) -> Any:
-        found.append([parameter.grad.numpy().copy() for parameter in trainer.decoder.parameters()])
+        found.append([parameter.grad.numpy().copy() for parameter in trainer.learner.decoder.parameters()])
         return optimise(*arguments)
 
     trainer.optimiser.step = step  # type: ignore[method-assign]

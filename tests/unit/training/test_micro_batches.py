@@ -35,12 +35,12 @@ def fitted(trainer: Trainer, run: tiny.Remembered | None = None) -> Trainer:
 def first_gradients(trainer: Trainer) -> list[torch.Tensor]:
     with pytest.raises(SystemExit):
         trainer.fit(tiny.Remembered(), None, tiny.StopAfter(1))
-    return [parameter.grad for parameter in trainer.decoder.parameters()]
+    return [parameter.grad for parameter in trainer.learner.decoder.parameters()]
 
 
 def with_room_for(images: int, trainer: Trainer, calls: int = 0) -> list[int]:
     """A GPU that holds so many images, after `calls` batches that it held all the same. Returns what it was given."""
-    forward, given = trainer.teaching.forward, list[int]()
+    forward, given = trainer.learner.teaching.forward, list[int]()
 
     def limited(batch: Batch, *rest: Any) -> Any:
         given.append(len(batch.rows))
@@ -49,13 +49,13 @@ def with_room_for(images: int, trainer: Trainer, calls: int = 0) -> list[int]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return forward(batch, *rest)
 
-    trainer.teaching.forward = limited  # type: ignore[method-assign]
+    trainer.learner.teaching.forward = limited  # type: ignore[method-assign]
     return given
 
 
 def assert_same_weights(trainer: Trainer, expected: Trainer) -> None:
-    for name, value in expected.decoder.state_dict().items():
-        torch.testing.assert_close(trainer.decoder.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    for name, value in expected.learner.decoder.state_dict().items():
+        torch.testing.assert_close(trainer.learner.decoder.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
@@ -88,7 +88,7 @@ def test_memory_that_runs_out_divides_the_batch_and_changes_nothing_else(calls):
     trainer = tiny.trainer(settings(2 if calls else None))
     with_room_for(1, trainer, calls)
     # Validation is measured without gradients, in batches of its own.
-    trainer.validation.search = trainer.validation.search.model_copy(update={"batch_images": 1})
+    trainer.validation.batch_images = 1
     fitted(trainer, run)
     assert_same_weights(trainer, fitted(tiny.trainer(settings())))
     halvings = [text for text in run.events if text.startswith("GPU memory ran out")]
@@ -140,7 +140,7 @@ def short_of_memory(group: Any, chosen: Settings) -> tuple[list[dict[str, float]
     trainer = tiny.trainer(chosen, group=group)
     if not group.is_main:
         with_room_for(1, trainer)
-        trainer.validation.search = trainer.validation.search.model_copy(update={"batch_images": 1})
+        trainer.validation.batch_images = 1
     fitted(trainer)
     return trainer.progress.history, trainer.progress.micro_batch
 

@@ -37,7 +37,7 @@ def settings(request) -> Settings:
 def uninterrupted(settings) -> Trainer:
     trainer = tiny.trainer(settings)
     trainer.fit(tiny.Remembered(), None, StopRequest())
-    assert trainer.steps == STEPS
+    assert trainer.progress.step == STEPS
     return trainer
 
 

@@ -14,10 +14,11 @@ from src.data.vocabulary import END, START
 from src.decoding.search import greedy
 from src.errors import UserError
 from src.metrics.cider import CiderScorer
+from src.training.gradients import parameter_groups
 from src.training.resume import ResumeFolder
 from src.training.schedule import learning_rate_factor
 from src.training.stopping import StopRequest
-from src.training.trainer import Trainer, parameter_groups
+from src.training.trainer import Trainer
 
 
 def fitted(trainer: Trainer) -> Trainer:
@@ -47,7 +48,7 @@ def test_the_losses_are_the_mean_over_all_words_of_a_split():
     settings = tiny.settings(train={"epochs": 1, "learning_rate": 1e-12, "label_smoothing": 0.0}, model={"dropout": 0})
     trainer = fitted(tiny.trainer(settings))
     (row,) = trainer.progress.history
-    decoder = trainer.decoder.eval()
+    decoder = trainer.learner.decoder.eval()
     for images, figure in ((trainer.images, "train_loss"), (trainer.validation.images, "val_loss")):
         nats, count = 0.0, 0
         for image, captions in zip(images.rows, images.captions, strict=True):
@@ -63,8 +64,8 @@ def test_the_losses_are_the_mean_over_all_words_of_a_split():
 def test_validation_cider_is_that_of_greedy_captions():
     described = tiny.manifest()
     trainer = fitted(tiny.trainer(tiny.settings(train={"epochs": 1}), described))
-    found = greedy(trainer.decoder.eval(), torch.from_numpy(tiny.grids(13)[described.rows("val")]), 7)
-    captions = [trainer.vocabulary.decode(one.ids) for one in found]
+    found = greedy(trainer.learner.decoder.eval(), torch.from_numpy(tiny.grids(13)[described.rows("val")]), 7)
+    captions = [trainer.learner.vocabulary.decode(one.ids) for one in found]
     expected = CiderScorer([image.words for image in described.split("val")]).score(captions).mean()
     assert trainer.progress.history[0]["val_CIDEr"] == pytest.approx(float(expected))
 
@@ -74,7 +75,9 @@ def test_the_epoch_with_the_best_cider_is_kept(monkeypatch):
     ciders, weights = iter([0.2, 0.9, 0.9, 0.3]), []
 
     def scored(own):
-        weights.append({f"decoder.{name}": value.clone() for name, value in trainer.decoder.state_dict().items()})
+        weights.append(
+            {f"decoder.{name}": value.clone() for name, value in trainer.learner.decoder.state_dict().items()}
+        )
         return next(ciders)
 
     monkeypatch.setattr(trainer.validation, "_cider", scored)
@@ -102,9 +105,9 @@ def test_an_epochs_gradient_norm_is_the_mean_of_its_steps(monkeypatch):
     step, norms = trainer.step, []
 
     def noted(*arguments):
-        loss, norm = step(*arguments)
+        *sums, norm = step(*arguments)
         norms.append(norm)
-        return loss, norm
+        return *sums, norm
 
     monkeypatch.setattr(trainer, "step", noted)
     fitted(trainer)
@@ -117,7 +120,7 @@ def test_a_gradient_is_cut_off_at_its_greatest_norm():
     optimise, norms = trainer.optimiser.step, []
 
     def noted(*arguments):
-        gradients = [parameter.grad for parameter in trainer.decoder.parameters()]
+        gradients = [parameter.grad for parameter in trainer.learner.decoder.parameters()]
         norms.append(float(torch.stack([gradient.norm() for gradient in gradients]).norm()))
         return optimise(*arguments)
 
@@ -138,10 +141,10 @@ def test_the_attention_penalty_evens_out_attention():
     def unevenness(penalty: float) -> float:
         settings = tiny.settings(train={"epochs": 15, "attention_penalty": penalty}, model={"dropout": 0.0})
         trainer = fitted(tiny.trainer(settings))
-        trainer.teaching.coverage = True
+        trainer.learner.teaching.coverage = True
         batch = replace(trainer.images.pack(np.arange(10)), grids=torch.from_numpy(tiny.grids(10)))
         with torch.no_grad():
-            return float(trainer.teaching(batch).coverage)
+            return float(trainer.learner.teaching(batch).coverage)
 
     assert unevenness(5.0) < 0.9 * unevenness(0.0)
 
@@ -181,7 +184,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(tmp_path):
     trainer = tiny.trainer(tiny.settings(train={"save_every_steps": 1}))
     folder = ResumeFolder(tmp_path, "run")
     with torch.no_grad():
-        trainer.decoder.vocab.bias[7] = float("nan")
+        trainer.learner.decoder.vocab.bias[7] = float("nan")
     with pytest.raises(UserError, match=r"the loss is nan at step 0: lower train\.learning_rate"):
         trainer.fit(tiny.Remembered(), folder, StopRequest())
     assert folder.load() is None

@@ -36,13 +36,16 @@ def test_the_bundle_brings_the_encoder_that_has_learnt_and_captions_with_it(tuna
     loaded = tunable.trained(tmp_path)
     assert loaded.tuned and loaded.encoder is not None
     assert "weights" in loaded.provenance.difference(tunable.embeddings.provenance)
-    for name, value in expected.encoder.used_state().items():
+    for name, value in expected.learner.encoder.used_state().items():
         assert torch.equal(loaded.encoder.used_state()[name], value), name
     pictures = [tunable.picture(row) for row in range(3)]
     with torch.inference_mode():
-        pixels = torch.from_numpy(np.stack([expected.encoder.pixels(picture) for picture in pictures]))
+        pixels = torch.from_numpy(np.stack([expected.learner.encoder.pixels(picture) for picture in pictures]))
         said = describe(
-            expected.decoder.eval(), tiny.vocabulary(), expected.encoder(pixels).half(), tunable.settings.decode
+            expected.learner.decoder.eval(),
+            tiny.vocabulary(),
+            expected.learner.encoder(pixels).half(),
+            tunable.settings.decode,
         )
         again = describe(loaded.decoder, loaded.vocabulary, loaded.grids(pictures), tunable.settings.decode)
     for one, other in zip(said, again, strict=True):
@@ -78,7 +81,8 @@ def test_cached_grids_are_not_used_for_an_encoder_that_has_learnt(tunable, tuned
 
 
 def evaluated(group: Any, captioner: Captioner, tunable: Tunable, rows: list[int]) -> list[str]:
-    return evaluation.caption_rows(captioner, tunable.embeddings, tunable.manifest, rows, tunable.settings, group)
+    found = evaluation.best_captions(captioner, tunable.embeddings, tunable.manifest, rows, tunable.settings, group)
+    return [caption.text for caption in found]
 
 
 def test_evaluation_captions_with_the_encoder_that_has_learnt(tunable, tuned, monkeypatch):

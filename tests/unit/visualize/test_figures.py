@@ -16,7 +16,7 @@ from src import store, tracking
 from src.config import Settings
 from src.data.manifest import ImageRecord, Location, Manifest
 from src.encoders.cache import GRIDS_FILE, INDEX_FILE, PROVENANCE_FILE, WEIGHTS_FILE
-from src.encoders.encoder import Provenance
+from src.encoders.encoder import Provenance, digest
 from src.errors import UserError
 from src.models.captioner import Captioner
 from src.places import Places
@@ -25,7 +25,7 @@ from src.visualize.figures import draw, sentence
 TESTS = 9
 SETTINGS = Settings.model_validate({"embed": {"encoder": "efficientnet_lite0"}, "decode": {"max_words": 5}})
 PROVENANCE = Provenance(
-    "efficientnet_lite0", "0" * 64, "head", 224, (0.5,) * 3, (0.5,) * 3, "squash", "bf16",
+    "efficientnet_lite0", digest({"weight": torch.zeros(1)}), "head", 224, (0.5,) * 3, (0.5,) * 3, "squash", "bf16",
     tiny.ROWS, tiny.COLUMNS, tiny.FEATURES,
 )  # fmt: skip
 

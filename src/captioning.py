@@ -1,0 +1,97 @@
+"""A split captioned by the baseline, each image by one process, from wherever an earlier attempt was stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from src.data.images import ImageBytes, decode
+from src.data.manifest import ImageRecord
+from src.models.baseline import Baseline
+from src.processes import Group
+from src.training.resume import ResumeFolder, SavedState
+from src.training.stopping import StopRequest
+
+SAVE_SECONDS = 10.0
+"""Between two saved states: the most a crash can cost."""
+AHEAD = 2
+"""Batches that are decoded while one is captioned."""
+
+
+class Captioning:
+    """The captions so far: what survives a crash.
+
+    Attributes:
+        captions: by image name.
+        run_id: of the MLflow run that they belong to.
+        seconds: spent on them, over all attempts.
+    """
+
+    def __init__(self, folder: ResumeFolder | None, group: Group) -> None:
+        self.folder, self.group = folder, group
+        state = group.from_main(folder.load() if folder else None)
+        facts = state.facts if state else {}
+        self.captions: dict[str, str] = dict(facts.get("captions", {}))
+        self.run_id: str = facts.get("run_id", "")
+        self.seconds: float = facts.get("seconds", 0.0)
+
+    def save(self) -> None:
+        if self.folder is not None:
+            facts = {"captions": self.captions, "run_id": self.run_id, "seconds": self.seconds}
+            self.folder.save(len(self.captions), SavedState({}, facts))
+
+    def complete(self, baseline: Baseline, images: Sequence[ImageRecord], root: Path, stop: StopRequest) -> None:
+        """Caption the images that have no caption yet.
+
+        Raises:
+            KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
+        """
+        group, size = self.group, baseline.settings.batch_images
+        missing = [image for image in images if image.name not in self.captions]
+        own = missing[group.rank :: group.size]
+        rounds = -(-len(missing) // (size * group.size))  # the same on every process: each ends with an exchange
+        batches = [own[start * size : (start + 1) * size] for start in range(rounds)]
+        bar = tqdm(
+            total=len(images),
+            initial=len(images) - len(missing),
+            desc=f"caption ({baseline.settings.checkpoint})",
+            unit="img",
+            disable=not group.is_main,
+        )
+        began = saved = time.perf_counter()
+        before = self.seconds
+        with bar:
+            for batch, pictures in zip(batches, _decoded(batches, root, baseline.settings.workers), strict=True):
+                said = dict(zip([image.name for image in batch], baseline.caption(pictures), strict=True))
+                parts = group.gather((said, bool(stop)))
+                self.captions |= {name: text for part, _ in parts for name, text in part.items()}
+                self.seconds = before + time.perf_counter() - began
+                bar.update(sum(len(part) for part, _ in parts))
+                stopping = any(stopped for _, stopped in parts)
+                if stopping or time.perf_counter() - saved > SAVE_SECONDS:
+                    self.save()
+                    saved = time.perf_counter()
+                if stopping:
+                    raise stop.grant()
+        self.save()
+
+
+def _decoded(batches: Sequence[Sequence[ImageRecord]], root: Path, workers: int) -> Iterator[list[Image.Image]]:
+    """The batches' pictures, decoded by threads while the caller computes: a few batches ahead, never more."""
+    read = ImageBytes(root)
+
+    def load(record: ImageRecord) -> Image.Image:
+        return decode(read(record.location), record.name)
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        waiting: list[list[Future[Image.Image]]] = []
+        for index in range(len(batches) + AHEAD):
+            if index < len(batches):
+                waiting.append([pool.submit(load, record) for record in batches[index]])
+            if index >= AHEAD:
+                yield [future.result() for future in waiting.pop(0)]

@@ -1,0 +1,117 @@
+"""Train a registered model again from its commit, its data and its parameters, and compare."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from src import provenance
+from src.config import Settings
+from src.errors import UserError
+from src.places import Places
+from src.registry.checkout import checkout, git
+from src.registry.evaluated import Evaluated, evaluated
+from src.registry.registration import COMMIT_TAG, PARAMETERS_FILE, UNCOMMITTED_TAG
+from src.registry.versions import FOLDER, Registry, Version
+
+EXACT = 1e-6
+"""How far figures may differ on the same kind of processor: not beyond what text loses."""
+MACHINE = ("cpu", "gpu", "torch", "threads")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was registered, what it became, and whether that is the same; None where it need not be."""
+
+    what: str
+    registered: str
+    reproduced: str
+    same: bool | None
+
+
+def reproduce(reference: str, tolerance: float, registry: Registry | None = None) -> list[Row]:
+    """Run the pipeline of a version up to its evaluation, in a folder of its own, with nothing from a cache but data.
+
+    The MLflow store and the working folder stay as they are.
+
+    Args:
+        tolerance: how far figures may differ on another kind of processor, where sums are rounded otherwise.
+
+    Raises:
+        UserError: no such version, or its commit, data or parameters are gone, or its pipeline fails.
+    """
+    registry = registry or Registry()
+    version = registry.named(reference)
+    commit = version.tags.get(COMMIT_TAG)
+    if not commit:
+        raise UserError(f"{version} was trained outside Git: no commit is recorded for it")
+    if version.tags.get(UNCOMMITTED_TAG) == "true":
+        print(f"note: {version} was trained with code that {commit[:8]} does not have; differences may come from there")
+    parameters = json.loads(registry.text(version, f"{FOLDER}/{PARAMETERS_FILE}"))
+    with checkout() as copy:
+        copy.switch(commit)
+        (copy.folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
+        if data := git(copy.folder, "ls-files", "*.dvc").splitlines():
+            copy.fetch(data)
+        threads = {"OMP_NUM_THREADS": version.tags["threads"]} if "threads" in version.tags else {}
+        try:
+            copy.dvc("repro", "--force", "evaluate", shown=True, **threads)
+        except subprocess.CalledProcessError as error:
+            raise UserError(f"the pipeline of {commit[:8]} ends with status {error.returncode}: see above") from None
+        models = {
+            model.name: model for model in evaluated(Settings.model_validate(parameters), Places.below(copy.folder))
+        }
+    if version.name not in models:
+        raise UserError(f"the pipeline of {commit[:8]} has evaluated no {version.name}")
+    return compare(version, models[version.name], tolerance, _here())
+
+
+def compare(version: Version, again: Evaluated, tolerance: float, here: dict[str, str]) -> list[Row]:
+    """Registered against reproduced. `here` is the machine that reproduced, as runs' tags describe it."""
+    alike = all(_kind(version.tags.get(name)) == _kind(here.get(name)) for name in MACHINE)
+    allowed = EXACT if alike else tolerance
+    rows = [
+        Row("data", version.dataset[:16], again.dataset[:16], version.dataset == again.dataset),
+        Row(
+            "weights" if alike else "weights (another kind of processor)",
+            version.digest,
+            again.digest,
+            version.digest == again.digest if alike else None,
+        ),
+    ]
+    recorded = {name for name in version.tags if name.startswith(("val_", "test_"))}
+    for name in sorted(recorded | again.figures.keys()):
+        before, now = version.figure(name), again.figures.get(name)
+        same = before is not None and now is not None and abs(before - now) <= allowed
+        rows.append(Row(name, _shown(before), _shown(now), same))
+    return rows
+
+
+def show(rows: list[Row], console: Console | None = None) -> bool:
+    """Print the comparison; True when nothing differs."""
+    table = Table(title="Reproduced")
+    for header in ("", "registered", "reproduced", ""):
+        table.add_column(header)
+    marks = {True: "same", False: "[bold red]differs[/bold red]", None: "-"}
+    for row in rows:
+        table.add_row(row.what, row.registered, row.reproduced, marks[row.same])
+    (console or Console()).print(table)
+    return all(row.same is not False for row in rows)
+
+
+def _here() -> dict[str, str]:
+    return provenance.machine()
+
+
+def _kind(described: str | None) -> str | None:
+    """A processor's description without its memory, which decides no number."""
+    return described and ", ".join(part for part in described.split(", ") if not part.endswith(" GiB"))
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"

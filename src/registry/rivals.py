@@ -1,0 +1,52 @@
+"""The captions of other registered models on the same test images, so that LSTM, GRU and BLIP stand in one table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from src.config import Promote
+from src.contenders import Contender
+from src.data.manifest import Manifest
+from src.errors import UserError
+from src.registry.promotion import ranking
+from src.registry.registration import EVALUATION_FOLDER
+from src.registry.versions import Registry
+
+DETAILS = f"{EVALUATION_FOLDER}/eval-metrics.json"
+
+
+def rivals(
+    dataset: Path, own: str, metric: str = Promote().metric, registry: Registry | None = None
+) -> dict[str, Contender]:
+    """Of each other recurrent cell the best registered version on the same data, by the validation images.
+
+    Args:
+        dataset: folder of the manifest.
+        own: name of the model that is evaluated now: LSTM or GRU.
+
+    Returns:
+        name -> captions and origin (version, run, digest, validation figure); empty when no other cell is registered on
+        this data, and without those whose captions are gone.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    registry, manifest = registry or Registry(), Manifest.load(dataset)
+    test = manifest.split("test")
+    found: dict[str, Contender] = {}
+    for value, version in ranking(registry.versions(), manifest.digest, metric):
+        if version.name == own or version.name in found:
+            continue
+        try:
+            images = json.loads(registry.text(version, DETAILS))["models"][version.name]["test_images"]
+        except (UserError, OSError, ValueError, KeyError):
+            continue
+        # The same manifest, so the same images in the same order; file names alone may occur in two datasets.
+        if [image["filename"] for image in images] != [image.filename for image in test]:
+            continue
+        captions = {image.name: said["generated_caption"] for image, said in zip(test, images, strict=True)}
+        found[version.name] = Contender(
+            captions, {"version": version.number, "run_id": version.run_id, "digest": version.digest, metric: value}
+        )
+    return found

@@ -1,0 +1,123 @@
+"""The recurrent decoder as the training loop sees it: grids first, then, if asked for, the pictures themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16
+from torch import Tensor, nn
+
+from src.config import Settings, Train
+from src.data.manifest import Manifest
+from src.data.vocabulary import Vocabulary
+from src.encoders.encoder import Encoder
+from src.errors import UserError
+from src.models.decoder import Decoder
+from src.processes import Group
+from src.training.batches import Batch, CaptionedImages, Reader
+from src.training.gradients import parameter_groups, under
+from src.training.grids import grid_reader
+from src.training.learner import SELF_CRITICAL, TEACHING, WITH_ENCODER, Learner, Phase
+from src.training.objectives import TeacherForcing
+from src.training.pixels import PixelReader
+from src.training.self_critical import CiderReward, SelfCritical
+from src.training.validation import Validation
+
+
+class RecurrentLearner(Learner[Batch]):
+    """A decoder on cached grids and, for `train.finetune_encoder`, the encoder that made them.
+
+    Args:
+        encoder: needed for `train.finetune_encoder` alone.
+        data_root: where its pictures lie.
+    """
+
+    section = "train"
+
+    def __init__(
+        self,
+        settings: Settings,
+        manifest: Manifest,
+        vocabulary: Vocabulary,
+        grids: Float16[np.ndarray, "row region feature"],
+        decoder: Decoder,
+        group: Group,
+        encoder: Encoder | None = None,
+        data_root: Path = Path("data"),
+    ) -> None:
+        train, words = settings.train, settings.prepare.max_words
+        self.train, self.vocabulary = train, vocabulary
+        self.images = CaptionedImages(manifest.split("train"), manifest.rows("train"), vocabulary, words)
+        held_out = CaptionedImages(manifest.split("val"), manifest.rows("val"), vocabulary, words)
+        search = settings.decode.model_copy(update={"beam_size": 1, "block_ngrams": 0})
+        self.validation = Validation(held_out, manifest, search.batch_images, group)
+        self.decoder, self.encoder = decoder.to(group.device), encoder
+        self.validation_search = search
+        self.teaching = self.forcing = TeacherForcing(
+            decoder,
+            train.label_smoothing,
+            coverage=train.attention_penalty > 0,
+            checkpointing=train.gradient_checkpointing,
+            encoder=encoder,
+            precision=train.precision,
+            speech=(vocabulary, search),
+        )
+        self.read, self.reading = grid_reader(grids, group.device)
+        self.read_pixels: Reader | None = None
+        if encoder is not None:
+            encoder.to(group.device)
+            self.read_pixels = PixelReader(
+                encoder.pixels, encoder.image_size, manifest, data_root, settings.embed.workers
+            )
+        self.encoder_learns = False
+
+    def groups(self) -> list[dict[str, Any]]:
+        groups = parameter_groups(self.decoder, self.train.weight_decay)
+        if self.encoder is not None:
+            groups.append({"params": self.encoder.learnable(), "weight_decay": 0.0})
+        return groups
+
+    def averaged(self) -> Iterable[nn.Parameter]:
+        return self.decoder.parameters()
+
+    def weights(self) -> Mapping[str, Tensor]:
+        weights = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        if self.encoder is not None and self.encoder_learns:
+            weights |= {f"encoder.{name}": value for name, value in self.encoder.used_state().items()}
+        return weights
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        self.decoder.load_state_dict(under("decoder.", weights))
+        if self.encoder is not None and (tuned := under("encoder.", weights)):
+            self.encoder.load_used_state(tuned, "the saved state")
+
+    def phases(self, train: Train) -> list[Phase]:
+        quiet = train.learning_rate * train.final_learning_rate
+        told = "the encoder learns from here on, from the images themselves"
+        found = [
+            Phase(TEACHING, train.epochs),
+            Phase(WITH_ENCODER, train.finetune_encoder, quiet, told),
+            Phase(
+                SELF_CRITICAL,
+                train.self_critical_epochs,
+                train.self_critical_learning_rate,
+                "captions are drawn and rewarded by CIDEr-D from here on",
+            ),
+        ]
+        return [phase for phase in found if phase.epochs]
+
+    def begin(self, kind: str) -> None:
+        if kind == WITH_ENCODER:
+            if self.encoder is None or self.read_pixels is None:
+                raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
+            self.encoder.learn(checkpointing=self.train.gradient_checkpointing)
+            self.read, self.encoder_learns = self.read_pixels, True
+            self.reading = "pictures are decoded for an encoder that learns"
+        if kind == SELF_CRITICAL:
+            reward = CiderReward(self.images)
+            self.teaching = SelfCritical(
+                self.forcing, reward, self.train.self_critical_samples, self.validation_search.max_words
+            )

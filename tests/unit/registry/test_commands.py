@@ -1,0 +1,80 @@
+"""`python -m src.registry ...` and `python -m src.caption --alias`, as a person types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pipelines
+import pytest
+
+from src.caption import main as caption
+from src.registry.__main__ import main
+from src.registry.versions import Registry
+
+
+@pytest.fixture(autouse=True)
+def workspace(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The repository itself, where nothing was trained yet."""
+    root.mkdir()
+    monkeypatch.chdir(root)
+    (root / "params.yaml").write_text("seed: 0\n")
+    return root
+
+
+def failing(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_an_empty_registry_says_how_to_fill_it(capsys: pytest.CaptureFixture) -> None:
+    main(["list"])
+    assert "dvc repro" in capsys.readouterr().out
+    assert "train and evaluate one" in failing(capsys, "promote")
+    assert "nothing to roll back to" in failing(capsys, "rollback")
+    assert "no registered model is called '7'" in failing(capsys, "reproduce", "7")
+
+
+def test_what_was_evaluated_here_is_promoted_by_hand(workspace: Path, capsys: pytest.CaptureFixture) -> None:
+    pipelines.pipeline(workspace, "gru", 0.5)
+
+    main(["promote"])
+    main(["list"])
+
+    printed = capsys.readouterr().out
+    assert "version 1 (GRU) has val_CIDEr 0.5000: the first champion" in printed
+    assert "champion" in printed[printed.index("Registered captioners") :]
+    assert not (workspace / "reports" / "promotion.json").exists()
+
+
+def test_a_rollback_is_one_command(promoted: Any, registry: Registry, capsys: pytest.CaptureFixture) -> None:
+    promoted("lstm", 0.5)
+    promoted("gru", 0.6)
+
+    main(["rollback"])
+
+    assert "champion: version 1 (LSTM)" in capsys.readouterr().out
+    assert registry.named("champion").number == 1
+
+
+def test_pictures_are_captioned_by_alias_or_number(
+    promoted: Any, workspace: Path, capsys: pytest.CaptureFixture
+) -> None:
+    promoted("lstm", 0.5)
+    promoted("gru", 0.6, blip=0.7)
+    pipelines.photograph().save(workspace / "photo.png")
+    capsys.readouterr()
+
+    caption(["photo.png", "--alias", "champion"])
+    by_alias = capsys.readouterr().out
+    caption(["photo.png", "--alias", "3"])
+
+    assert by_alias.strip() and by_alias == capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        caption(["photo.png", "--alias", "baseline"])
+    assert "is no LSTM or GRU" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        caption(["photo.png", "--alias", "nobody"])
+    assert "aliases: baseline, challenger, champion, previous" in capsys.readouterr().err

@@ -1,0 +1,63 @@
+"""What counts as the same when a version is trained again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pipelines
+import pytest
+
+from src.places import Places
+from src.registry.evaluated import Evaluated, evaluated
+from src.registry.reproduce import compare, show
+from src.registry.versions import Version
+
+MACHINE = {"cpu": "Some CPU, 2 threads, 8 GiB", "gpu": "none", "torch": "2.14.1", "threads": "1"}
+OTHER = MACHINE | {"cpu": "Another CPU, 2 threads, 8 GiB"}
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    folder = pipelines.pipeline(tmp_path_factory.mktemp("run"), val=0.5, test=0.4)
+    return evaluated(pipelines.settings(folder), Places.below(folder))[-1]
+
+
+def version(again: Evaluated, **tags: str) -> Version:
+    return Version(
+        1, again.name, again.digest, again.dataset, "run", again.tags | MACHINE | tags, frozenset(), datetime.now(UTC)
+    )
+
+
+def differing(version: Version, again: Evaluated, here: dict[str, str] = MACHINE, **tolerance: Any) -> set[str]:
+    return {row.what for row in compare(version, again, tolerance.get("tolerance", 0.02), here) if row.same is False}
+
+
+def test_the_same_is_the_same(again: Evaluated, capsys: pytest.CaptureFixture) -> None:
+    assert differing(version(again), again) == set()
+    assert show(compare(version(again), again, 0.02, MACHINE))
+    assert "val_CIDEr" in capsys.readouterr().out
+
+
+def test_other_weights_data_or_figures_are_told_apart(again: Evaluated) -> None:
+    registered = version(again)
+
+    assert differing(replace(registered, digest="other"), again) == {"weights"}
+    assert differing(replace(registered, dataset="other"), again) == {"data"}
+    assert differing(version(again, val_CIDEr="0.501"), again) == {"val_CIDEr"}
+    assert differing(version(again, test_METEOR="0.2"), again) == {"test_METEOR"}
+    assert not show(compare(version(again, val_CIDEr="0.501"), again, 0.02, MACHINE))
+
+
+def test_another_kind_of_processor_rounds_otherwise(again: Evaluated) -> None:
+    registered = replace(version(again, val_CIDEr="0.51"), digest="other")
+
+    assert differing(registered, again, OTHER) == set()
+    assert differing(version(again, val_CIDEr="0.53"), again, OTHER) == {"val_CIDEr"}
+
+
+def test_more_memory_is_no_other_processor(again: Evaluated) -> None:
+    bigger = MACHINE | {"cpu": "Some CPU, 2 threads, 64 GiB"}
+
+    assert differing(replace(version(again), digest="other"), again, bigger) == {"weights"}

@@ -1,0 +1,140 @@
+"""The stage `baseline`: every image captioned once, whatever happens, and a report that says by what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from coloured import Coloured, Tracking
+
+from src import tracking
+from src.baseline import caption
+from src.config import Settings
+from src.errors import UserError
+from src.models.baseline import Baseline
+from src.places import Places
+from src.processes import Group
+
+
+@pytest.fixture
+def recorded(monkeypatch) -> Tracking:
+    recorded = Tracking()
+    monkeypatch.setattr(tracking, "run", recorded.run)
+    return recorded
+
+
+@pytest.fixture
+def places(colours: Coloured, tmp_path) -> Places:
+    return colours.places_in(tmp_path)
+
+
+@pytest.fixture
+def published(colours: Coloured, tmp_path) -> Settings:
+    """A checkpoint in a folder, to be used as it is."""
+    torch.manual_seed(3)
+    colours.baseline().save(tmp_path / "published")
+    return colours.changed(checkpoint=str(tmp_path / "published"), finetune_epochs=None)
+
+
+def captions(places: Places) -> Any:
+    return json.loads((places.baseline / "captions.json").read_text())
+
+
+def report(places: Places) -> Any:
+    return json.loads(places.baseline_report.read_text())
+
+
+def left(resume: Path) -> list[Path]:
+    return [path for path in resume.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+def test_a_small_blip_leaves_captions_its_model_and_a_report(colours: Coloured, places, recorded, tmp_path):
+    caption(colours.settings, places, tmp_path / "resume", tiny.ALONE)
+    found = captions(places)
+    for split in ("val", "test"):
+        assert list(found[split]) == [image.name for image in colours.manifest.split(split)]
+    told = report(places)
+    assert (told["model"], told["checkpoint"], told["finetuned_on"]) == ("BLIP", "tiny", "sample")
+    assert (told["finetune_epochs"], told["run_id"]) == (2, "run-1")
+    assert sorted(recorded.recorded.rows) == [1, 2]
+    again = Baseline.load(places, colours.settings.baseline, torch.device("cpu"))
+    assert again.parameters == told["parameters"]
+    assert again.caption(colours.pictures("test")) == list(found["test"].values())
+    assert not left(tmp_path / "resume")
+
+
+def test_an_unmodified_checkpoint_is_named_and_not_copied(published, places, recorded, tmp_path):
+    caption(published, places, tmp_path / "resume", tiny.ALONE)
+    told = report(places)
+    assert (told["checkpoint"], told["finetuned_on"]) == (published.baseline.checkpoint, None)
+    assert not (places.baseline / "model").exists()
+    assert Baseline.load(places, published.baseline, torch.device("cpu")).digest()
+
+
+class StopAt:
+    """Somebody asks the run to stop while the n-th batch is captioned."""
+
+    def __init__(self, monkeypatch, batches: int) -> None:
+        original, self.left = Baseline.caption, batches
+
+        def counted(baseline: Baseline, images: Any) -> list[str]:
+            self.left -= 1
+            if not self.left:
+                raise SystemExit(137)
+            return original(baseline, images)
+
+        monkeypatch.setattr(Baseline, "caption", counted)
+        monkeypatch.setattr("src.captioning.SAVE_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_killed_while_it_captions_it_goes_on_in_the_same_run(
+    colours: Coloured, published, places, recorded, tmp_path, monkeypatch, trained
+):
+    settings = colours.settings if trained else published
+    whole = colours.places_in(tmp_path / "whole")
+    caption(settings, whole, tmp_path / "other", tiny.ALONE)
+    with monkeypatch.context() as killing, pytest.raises(SystemExit):
+        StopAt(killing, 3)
+        caption(settings, places, tmp_path / "resume", tiny.ALONE)
+    assert left(tmp_path / "resume")
+    said: list[int] = []
+    original = Baseline.caption
+    monkeypatch.setattr(Baseline, "caption", lambda own, images: said.append(len(images)) or original(own, images))
+    caption(settings, places, tmp_path / "resume", tiny.ALONE)
+    assert sum(said) == 9 - 2 * 2  # four had captions
+    assert captions(places) == captions(whole)
+    assert report(places)["digest"] == report(whole)["digest"]
+    assert recorded.resumed == [None, None, "run-1"]
+    assert not left(tmp_path / "resume")
+
+
+def captioned(group: Group, settings: Settings, folder: Path, colours: Coloured) -> int:
+    """How many images this process captioned."""
+    torch.set_num_threads(1)
+    original, own, run = Baseline.caption, list[int](), tracking.run
+    Baseline.caption = lambda self, images: own.append(len(images)) or original(self, images)  # type: ignore
+    tracking.run = Tracking().run  # type: ignore[assignment]
+    try:
+        caption(settings, colours.places_in(folder), folder / "resume", group)
+    finally:
+        Baseline.caption, tracking.run = original, run  # type: ignore[method-assign]
+    return sum(own)
+
+
+def test_two_processes_caption_each_image_once(ranks, colours: Coloured, published, recorded, places, tmp_path):
+    assert sum(ranks(captioned, published, tmp_path / "two", colours)) == 9
+    caption(published, places, tmp_path / "resume", tiny.ALONE)
+    assert captions(colours.places_in(tmp_path / "two")) == captions(places)
+
+
+def test_a_checkpoint_that_is_not_to_be_had_leaves_nothing(colours: Coloured, places, recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr("src.models.checkpoints._answers", lambda endpoint: False)
+    settings = colours.changed(checkpoint="Salesforce/blip-image-captioning-base", finetune_epochs=0)
+    with pytest.raises(UserError, match="Salesforce/blip-image-captioning-base"):
+        caption(settings, places, tmp_path / "resume", tiny.ALONE)
+    assert not places.baseline_report.exists() and not recorded.resumed
