@@ -30,9 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.searches import environment, workplace
+from benchmarks.searches import environment, finished_trials, trials, workplace
 from src.files import write_json
-from src.tune.study import JOURNAL, open_storage
 
 PAUSE = (2.0, 7.0)
 """Seconds between two kills: a worker is sometimes still importing, sometimes in its second trial."""
@@ -90,16 +89,16 @@ def kill_at_random(folder: Path, environment: Mapping[str, str], seconds: float,
                 search = _begin(folder, environment)
         search.send_signal(signal.SIGINT)
         search.wait()
-        begun = len(_trials(folder))
+        begun = len(trials(folder))
         _begin(folder, environment, "--trials", str(begun)).wait()
     finally:
         for _, process in _processes(search) if search.poll() is None else []:
             process.kill()
     _compare(folder, seen, report)
-    trials = _trials(folder)
-    report.finished = sum(trial.state.is_finished() for trial in trials)
-    report.unfinished = len(trials) - report.finished
-    report.taken_up = sum(trial.user_attrs.get("attempts", 0) > 1 for trial in trials)
+    found = trials(folder)
+    report.finished = sum(trial.state.is_finished() for trial in found)
+    report.unfinished = len(found) - report.finished
+    report.taken_up = sum(trial.user_attrs.get("attempts", 0) > 1 for trial in found)
     runs = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db").search_runs(
         ["1"], "tags.kind = 'trial'", max_results=5000
     )
@@ -129,17 +128,8 @@ def _processes(search: subprocess.Popen[bytes]) -> list[tuple[str, psutil.Proces
     return found
 
 
-def _trials(folder: Path) -> list[Any]:
-    journal = folder / "mlruns" / "optuna" / JOURNAL
-    if not journal.exists():
-        return []
-    storage = open_storage(str(journal))
-    studies = storage.get_all_studies()
-    return storage.get_all_trials(studies[-1]._study_id) if studies else []
-
-
 def _compare(folder: Path, seen: dict[int, tuple[TrialState, float | None]], report: Report) -> None:
-    now = {trial.number: (trial.state, trial.value) for trial in _trials(folder) if trial.state.is_finished()}
+    now = {trial.number: (trial.state, trial.value) for trial in finished_trials(folder)}
     report.lost += [number for number, ended in seen.items() if now.get(number) != ended]
     seen.update(now)
 

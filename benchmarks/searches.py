@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from optuna.trial import FrozenTrial
 
 from src.errors import UserError
+from src.tune.study import JOURNAL, open_storage
 
 INPUTS = ("outputs/dataset", "outputs/embeddings")
 
@@ -38,3 +40,17 @@ def environment(folder: Path) -> dict[str, str]:
     """For commands in that folder: this project's code, a store of their own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "OPTUNA_"))}
     return kept | {"PYTHONPATH": str(Path.cwd()), "DVC_ROOT": str(folder)}
+
+
+def trials(folder: Path) -> list[FrozenTrial]:
+    """Of the newest study in the folder's journal; none before there is one."""
+    journal = folder / "mlruns" / "optuna" / JOURNAL
+    if not journal.exists():
+        return []
+    storage = open_storage(str(journal))
+    studies = storage.get_all_studies()
+    return storage.get_all_trials(studies[-1]._study_id) if studies else []
+
+
+def finished_trials(folder: Path) -> list[FrozenTrial]:
+    return [trial for trial in trials(folder) if trial.state.is_finished()]

@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import FrozenTrial
 
-from src.tune.study import JOURNAL, open_storage
+from benchmarks import searches
+from src.tune.study import open_storage
 
 SPACE = {
     "model": {"rnn": ["lstm", "gru"], "dropout": {"low": 0.1, "high": 0.6}},
@@ -40,12 +41,10 @@ def change(folder: Path, **sections: dict[str, Any]) -> None:
 
 def trials(folder: Path, storage: str | None = None) -> list[FrozenTrial]:
     """Of the newest study; none before there is one."""
-    address = storage or str(folder / "mlruns" / "optuna" / JOURNAL)
-    if "://" not in address and not Path(address).exists():
-        return []
-    opened = open_storage(address)
-    studies = opened.get_all_studies()
-    return opened.get_all_trials(studies[-1]._study_id) if studies else []
+    if storage is None:
+        return searches.trials(folder)
+    opened = open_storage(storage)
+    return opened.get_all_trials(opened.get_all_studies()[-1]._study_id)
 
 
 def outcomes(folder: Path, storage: str | None = None) -> dict[int, tuple[str, float | None]]:
