@@ -39,7 +39,7 @@ def workplace(folder: Path, changes: Mapping[str, Mapping[str, Any]]) -> Path:
 def environment(folder: Path) -> dict[str, str]:
     """For commands in that folder: this project's code, a store of their own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_", "OPTUNA_"))}
-    return kept | {"PYTHONPATH": str(Path.cwd()), "DVC_ROOT": str(folder)}
+    return kept | {"PYTHONPATH": str(Path(__file__).parents[1]), "DVC_ROOT": str(folder)}
 
 
 def trials(folder: Path) -> list[FrozenTrial]:

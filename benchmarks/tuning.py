@@ -26,6 +26,7 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.searches import environment, finished_trials, workplace
+from src.errors import UserError, reported
 from src.files import write_json
 from src.visualize.style import HEADING, WIDTH, save, styled
 
@@ -48,6 +49,8 @@ def study(way: str, seed: int, seconds: float, changes: dict[str, Any]) -> dict[
             [sys.executable, "-m", "src.tune"], cwd=folder, env=environment(folder), check=True, capture_output=True
         )
         trials = sorted(finished_trials(folder), key=lambda trial: trial.datetime_complete)
+    if not trials:
+        raise UserError(f"no trial ended within {seconds:g} seconds: give more with --seconds")
     begun = min(trial.datetime_start for trial in trials)
     best = np.maximum.accumulate([max(trial.intermediate_values.values(), default=0.0) for trial in trials])
     return {
@@ -84,6 +87,7 @@ def picture(studies: dict[str, list[dict[str, Any]]]) -> Figure:
     return figure
 
 
+@reported()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tuning")
     parser.add_argument("--seconds", type=float, default=600.0, help="of each study")
