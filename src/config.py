@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from src import search_space
 from src.errors import UserError
+from src.section import Section
 
 DATASETS = ("sample", "flickr8k", "flickr30k", "coco")
 
@@ -27,10 +29,6 @@ Metric = Literal["BLEU", "CIDEr", "METEOR", "ROUGE", "semantic_similarity", "BER
 
 class ConfigError(UserError, ValueError):
     """params.yaml cannot be used; the message names the key, the value and what would be accepted."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Dataset(Section):
@@ -269,6 +267,27 @@ class Promote(Section):
     """Only a model better than BLIP on the same images becomes champion; where there is no BLIP, none does."""
 
 
+class Tune(Section):
+    trials: Positive = 30
+    """Trials of a study, those that were pruned or failed included."""
+    epochs: Positive = 6
+    """Epochs of a trial; the learning rate's schedule is fitted to them."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: Positive = 6
+    """Trials drawn at random before TPE has something to learn from."""
+    pruner: Literal["hyperband", "median", "none"] = "hyperband"
+    min_epochs: Positive = 1
+    """Epochs that no pruner cuts short."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """Hyperband lets one in so many go on."""
+    workers: Positive = 1
+    """Trials at work at once on this machine."""
+    timeout: Annotated[float, Field(gt=0.0)] | None = None
+    """Seconds after which a call ends, its trials' states saved; null: when all trials are done."""
+    space: search_space.Space = Field(default_factory=dict)
+    """What may be tried (`src.search_space`)."""
+
+
 class Settings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     dataset: Dataset = Dataset()
@@ -280,10 +299,15 @@ class Settings(Section):
     baseline: Baseline = Baseline()
     evaluate: Evaluate = Evaluate()
     promote: Promote = Promote()
+    tune: Tune = Tune()
+
+    def model_post_init(self, context: Any, /) -> None:
+        search_space.check(self.tune.space, self)
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
-        """Every parameter as 'section.key': value, as MLflow and tables show them."""
-        return dict(_flat("", self.model_dump(mode="json")))
+        """Every parameter as 'section.key': value, as MLflow and tables show them; how one searches for better ones is
+        none of a run."""
+        return dict(_flat("", self.model_dump(mode="json", exclude={"tune"})))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str | int | float | bool | None]]:
@@ -309,11 +333,20 @@ def load(path: Path | str = "params.yaml") -> Settings:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds {type(raw).__name__}, not the sections {', '.join(Settings.model_fields)}")
+    return validated(raw, str(path))
+
+
+def validated(raw: Mapping[str, Any], origin: str) -> Settings:
+    """Parameters from nested values that are none yet; `origin` says in errors where they come from.
+
+    Raises:
+        ConfigError: there is an unknown key, or a value out of bounds.
+    """
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(lines)) from None
+        raise ConfigError(f"{origin}: " + "; ".join(lines)) from None
 
 
 def _explain(problem: Any) -> str:

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import uuid
+from collections.abc import Sequence
 
 import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -34,9 +35,12 @@ CHECK_SECONDS = 0.5
 @reported()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.launch", description="Run a stage under torchrun.")
+    parser.add_argument("--with-parent", action="store_true", help="save and leave when who started this is gone")
     parser.add_argument("stage", help="module to run: stages.train")
-    stage = parser.parse_args().stage
-    if "DVC_STAGE" in os.environ:
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to it")
+    options = parser.parse_args()
+    stage = options.stage
+    if options.with_parent or "DVC_STAGE" in os.environ:
         leave_with_parent()  # SIGTERM to DVC reaches nobody else
     settings = config.load().train
     processes = settings.processes or max(1, torch.cuda.device_count())
@@ -45,7 +49,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with the shared one a restart may hang under gloo
     for restart in range(settings.restarts + 1):
-        status = _run(stage, processes)
+        status = _run(stage, options.arguments, processes)
         if status >= 0:
             sys.exit(status)
         killer = signal.Signals(-status).name
@@ -54,7 +58,7 @@ def main() -> None:
     sys.exit(1)
 
 
-def _run(stage: str, processes: int) -> int:
+def _run(stage: str, arguments: Sequence[str], processes: int) -> int:
     """The exit status of the process that failed first, negative for a signal; 0 when all went well."""
     launch = LaunchConfig(
         min_nodes=1,
@@ -67,7 +71,7 @@ def _run(stage: str, processes: int) -> int:
         monitor_interval=CHECK_SECONDS,
     )
     try:
-        elastic_launch(launch, sys.executable)("-u", "-m", stage)
+        elastic_launch(launch, sys.executable)("-u", "-m", stage, *arguments)
     except ChildFailedError as failure:
         return failure.get_first_failure()[1].exitcode
     except SignalException as stopped:

@@ -36,3 +36,8 @@ class Places:
 def resume_folder() -> Path:
     """Where states lie that must survive a crash: in the repository that owns the run, wherever DVC runs it."""
     return repository_root() / "mlruns" / "resume"
+
+
+def search_folder() -> Path:
+    """Where searches keep their studies, the states of their trials and what came out."""
+    return repository_root() / "mlruns" / "optuna"

@@ -48,6 +48,10 @@ class Terminated(SystemExit):
         super().__init__(128 + signal.SIGTERM)
 
 
+class Pruned(Exception):
+    """The run promised less than others and was ended: as KILLED, for it neither failed nor reached its end."""
+
+
 class Run(Protocol):
     """What the rest of the project sees of a run."""
 
@@ -221,7 +225,7 @@ def run(
 ) -> Iterator[Recorded]:
     """Record what happens in the block as one MLflow run, with system metrics sampled beside it.
 
-    The run ends as FINISHED, as KILLED after Ctrl-C or SIGTERM, or as FAILED, and the exception goes on its way.
+    The run ends as FINISHED, as KILLED (Ctrl-C, SIGTERM, pruned), or as FAILED, and the exception goes on its way.
 
     Args:
         kind: what is done: 'train', 'tune', 'baseline'.
@@ -347,7 +351,7 @@ def _system_metrics(run_id: str, client: MlflowClient, resumed: bool) -> Any:
 
 
 def _status(error: BaseException) -> str:
-    return "KILLED" if isinstance(error, KeyboardInterrupt | Terminated) else "FAILED"
+    return "KILLED" if isinstance(error, KeyboardInterrupt | Terminated | Pruned) else "FAILED"
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from src.config import Settings
 from src.processes import Group
 from src.training.batches import P
 from src.training.resume import ResumeFolder
-from src.training.stopping import StopRequest
+from src.training.stopping import StopRequest, Watch
 from src.training.trainer import Trainer
 
 
 @contextmanager
-def held(root: Path, fingerprint: str, group: Group) -> Iterator[ResumeFolder | None]:
-    """Hold the states of a run for the block, rank 0's (None elsewhere); when it ends well they are removed.
+def held(root: Path, fingerprint: str, group: Group, keep: bool = False) -> Iterator[ResumeFolder | None]:
+    """Hold the states of a run for the block, rank 0's (None elsewhere); when it ends well they are removed,
+    unless somebody wants to `keep` them and remove them later.
 
     The block goes round the MLflow run: killed before that had ended, the next attempt would begin a second one.
 
@@ -30,7 +31,7 @@ def held(root: Path, fingerprint: str, group: Group) -> Iterator[ResumeFolder | 
     folder = ResumeFolder(root, fingerprint) if group.is_main else None
     try:
         yield folder
-        if folder is not None:
+        if folder is not None and not keep:
             folder.remove()
     finally:
         if folder is not None:
@@ -54,14 +55,24 @@ def tracked(
     *,
     resume: str,
     curves: Path | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[tracking.Run]:
     """The MLflow run, gone on with where `resume` is one; processes other than the first record nothing."""
     if not group.is_main:
         return nullcontext(tracking.Silent())
-    return tracking.run(kind, name=name, settings=settings, hashes=hashes, resume=resume or None, curves=curves)
+    return tracking.run(
+        kind, name=name, settings=settings, hashes=hashes, tags=tags, resume=resume or None, curves=curves
+    )
 
 
-def fit(trainer: Trainer[P], run: tracking.Run, folder: ResumeFolder | None, stop: StopRequest, resumed: bool) -> None:
+def fit(
+    trainer: Trainer[P],
+    run: tracking.Run,
+    folder: ResumeFolder | None,
+    stop: StopRequest,
+    resumed: bool,
+    watch: Watch | None = None,
+) -> None:
     """Train to the end, having told whether and where this attempt goes on."""
     trainer.progress.run_id = run.id
     if folder is not None:
@@ -74,4 +85,4 @@ def fit(trainer: Trainer[P], run: tracking.Run, folder: ResumeFolder | None, sto
             step, steps = trainer.progress.step, trainer.epochs * trainer.steps_per_epoch
             run.event(step, f"resumed at step {step} of {steps}")
             tqdm.write(f"resumed at step {step} of {steps}")
-    trainer.fit(run, folder, stop)
+    trainer.fit(run, folder, stop, watch)

@@ -1,15 +1,30 @@
-"""Ctrl-C and SIGTERM as a wish that training grants after its current step, so that nothing is lost."""
+"""Who may end training before its end: a person or a system, by Ctrl-C or SIGTERM, after the current step and without
+a loss; a search, after an epoch, because other parameters promise more."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from src.tracking import Terminated
+from src.processes import Group
+from src.tracking import Pruned, Terminated
+
+Watch = Callable[[int, Mapping[str, float]], bool]
+"""Told each validated epoch's number and figures, those before a restart too; True ends the run there."""
+
+
+def heed(watch: Watch | None, group: Group, epoch: int, row: Mapping[str, float]) -> None:
+    """Tell rank 0's `watch` of an epoch; when it has seen enough, all processes of the group end together.
+
+    Raises:
+        Pruned: on every process.
+    """
+    if group.from_main(group.is_main and watch is not None and watch(epoch, row)):
+        raise Pruned(f"after epoch {epoch}, at a validation CIDEr of {row['val_CIDEr']:.3f}")
 
 
 class StopRequest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -31,7 +32,21 @@ from src.training.trainer import Trainer
 EXAMPLES = 20
 
 
-def train(settings: Settings, places: Places, resume: Path, group: Group) -> None:
+class Watcher(Protocol):
+    """Somebody who trains to learn how good `settings` are, not for the model: a search."""
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Of the MLflow run; they replace those of an ordinary one."""
+
+    def begin(self, run: tracking.Run) -> None:
+        """The run that was begun, or is gone on with."""
+
+    def epoch(self, number: int, row: Mapping[str, float]) -> bool:
+        """Told each validated epoch, those before a restart too; True ends the run there."""
+
+
+def train(settings: Settings, places: Places, resume: Path, group: Group, watcher: Watcher | None = None) -> float:
     """Train the decoder of `settings` and leave its bundle, its report and its curves.
 
     Interrupted at any moment and called again with the same settings and inputs, it goes on from the last saved state
@@ -39,13 +54,19 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
 
     Args:
         resume: folder of unfinished runs' states.
+        watcher: rank 0's; None elsewhere. With one there is no bundle, no report and no file of curves, and the last
+            state stays: it is the watcher's to remove when it has taken down how the run ended.
+
+    Returns:
+        the best epoch's validation CIDEr.
 
     Raises:
+        Pruned: the watcher has seen enough.
         UserError: inputs are missing or do not fit one another; an identical run is at work.
         KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
     """
     manifest = Manifest.load(places.dataset)
-    taught = distilled.joined(manifest, distilled.read(places.distilled)) if settings.train.distill else manifest
+    taught = taught_captions(manifest, settings, places)
     vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     identity = fingerprint(
@@ -72,21 +93,33 @@ def train(settings: Settings, places: Places, resume: Path, group: Group) -> Non
     trainer = Trainer(learner, settings.train, settings.seed, group)
     hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
     name = settings.model.rnn.upper()
-    with held(resume, f"train-{identity}", group) as folder:
+    with held(resume, f"train-{identity}", group, keep=watcher is not None) as folder:
         resumed = restored(trainer, folder, group)
         former = trainer.progress.run_id
+        curves, tags = (None, watcher.tags) if watcher else (places.curves, None)
         with (
             stop_requests() as stop,
-            tracked("train", name, settings, hashes, group, resume=former, curves=places.curves) as run,
+            tracked("train", name, settings, hashes, group, resume=former, curves=curves, tags=tags) as run,
         ):
-            fit(trainer, run, folder, stop, resumed)
-            if group.is_main:
+            if watcher is not None:
+                watcher.begin(run)
+            fit(trainer, run, folder, stop, resumed, watcher.epoch if watcher else None)
+            figures = _summarise(trainer, run)
+            if group.is_main and watcher is None:
                 trainer.load_best()
                 captioner = _captioner(learner, trainer, settings, embeddings, hashes)
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
-                _report(trainer, captioner, run, places)
+                run.artifact(places.model, "model")
+                facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}
+                write_json(places.training, {**facts, **figures})
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
     group.barrier()
+    return trainer.progress.best_cider
+
+
+def taught_captions(manifest: Manifest, settings: Settings, places: Places) -> Manifest:
+    """What a decoder is taught: people's captions, and the baseline's where `train.distill` asks for them."""
+    return distilled.joined(manifest, distilled.read(places.distilled)) if settings.train.distill else manifest
 
 
 def _decoder(settings: Settings, vocabulary: Vocabulary, embeddings: Embeddings) -> Decoder:
@@ -128,7 +161,8 @@ def _captioner(
     return Captioner(learner.decoder.eval(), learner.vocabulary, provenance, settings.decode, origin, tuned)
 
 
-def _report(trainer: Trainer[Batch], captioner: Captioner, run: tracking.Run, places: Places) -> None:
+def _summarise(trainer: Trainer[Batch], run: tracking.Run) -> dict[str, float]:
+    """The final figures, told to the run."""
     progress = trainer.progress
     best = progress.history[progress.best_epoch - 1]
     figures = {
@@ -141,8 +175,7 @@ def _report(trainer: Trainer[Batch], captioner: Captioner, run: tracking.Run, pl
         "mean_captions_per_second": sum(row["captions_per_second"] for row in progress.history) / len(progress.history),
     }
     run.summary({name if name not in best else f"best_{name}": value for name, value in figures.items()})
-    run.artifact(places.model, "model")
-    write_json(places.training, {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id, **figures})
+    return figures
 
 
 def _examples(

@@ -29,7 +29,7 @@ from src.training.progress import Progress
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
 from src.training.schedule import learning_rate_factor
-from src.training.stopping import StopRequest
+from src.training.stopping import StopRequest, Watch, heed
 
 
 class Trainer(Generic[P]):
@@ -53,16 +53,18 @@ class Trainer(Generic[P]):
 
     # What a run does ------------------------------------------------------------------------------------------------
 
-    def fit(self, run: Run, folder: ResumeFolder | None, stop: StopRequest) -> None:
+    def fit(self, run: Run, folder: ResumeFolder | None, stop: StopRequest, watch: Watch | None = None) -> None:
         """Train from where `progress` stands to the end, saving states to `folder` (rank 0's; None elsewhere).
 
         Raises:
+            Pruned: `watch`, asked on rank 0 alone, has seen enough; the state is saved.
             KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
             UserError: the loss is no number, or one image is too much for the GPU's memory.
         """
         progress = self.progress
         for epoch, row in enumerate(progress.history, start=1):
             run.log(epoch, row)
+            heed(watch, self.group, epoch, row)
         for epoch, text in progress.events:
             run.event(epoch, text)
         run.tag("inputs", self.learner.reading)
@@ -80,6 +82,7 @@ class Trainer(Generic[P]):
                     tqdm.write(_line(epoch + 1, row, progress.best_epoch == epoch + 1))
                     for text in decisions:
                         tqdm.write(f"           {text}")
+                heed(watch, self.group, epoch + 1, row)
 
     def _next_epoch(self, run: Run) -> int:
         """The epoch to do, -1 when all is done. Goes over to the next phase when one has ended."""

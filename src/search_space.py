@@ -1,0 +1,158 @@
+"""`tune.space` of params.yaml: which values of which parameters a search may try.
+
+    space:
+      model:
+        rnn: [lstm, gru]                                    # one of these
+        dropout: {low: 0.1, high: 0.6}                      # a number between these
+      train:
+        learning_rate: {low: 0.0003, high: 0.01, log: true} # evenly over orders of magnitude
+        clip_norm: {low: 1, high: 10, when: {model.rnn: gru}}  # only where another parameter has this value
+
+It is nested as the parameters themselves are; `model.rnn: [lstm, gru]` means the same. A range of a parameter that
+counts something is one of integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from src.section import Section
+
+Value = bool | int | float | str
+"""What a parameter may be."""
+SEARCHED = ("model", "train")
+BUDGET = (
+    "train.epochs",
+    "train.finetune_encoder",
+    "train.self_critical_epochs",
+    "train.processes",
+    "train.restarts",
+    "train.save_every_steps",
+)
+"""How long a trial trains and on what: the same for all, or their figures could not be compared."""
+
+
+class Range(Section):
+    low: int | float
+    high: int | float
+    log: bool = False
+    when: dict[str, Value] = Field(default_factory=dict)
+    """Values that other parameters must have for this one to be searched."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}: low must be the smaller")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low}: a logarithmic range begins above 0")
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The ends."""
+        return self.low, self.high
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+class Choice(Section):
+    choices: tuple[Value, ...]
+    when: dict[str, Value] = Field(default_factory=dict)
+
+    def model_post_init(self, context: Any, /) -> None:
+        if not self.choices or len(set(self.choices)) != len(self.choices):
+            raise ValueError(f"its choices are {list(self.choices)}: give different ones, at least one")
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        return self.choices
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.choices
+
+
+def _flattened(raw: Any) -> dict[str, Range | Choice]:
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"tune.space is {raw!r}: give parameters and what they may be")
+    return dict(_entries("", raw))
+
+
+def _entries(prefix: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, Range | Choice]]:
+    for name, given in raw.items():
+        key = f"{prefix}{name}"
+        if isinstance(given, Range | Choice):
+            yield key, given
+        elif isinstance(given, list | tuple):
+            yield key, _entry(key, Choice, {"choices": given})
+        elif isinstance(given, Mapping) and "choices" in given:
+            yield key, _entry(key, Choice, given)
+        elif isinstance(given, Mapping) and {"low", "high", "log"} & given.keys():
+            yield key, _entry(key, Range, given)
+        elif isinstance(given, Mapping):
+            yield from _entries(f"{key}.", given)
+        else:
+            raise ValueError(f"tune.space.{key} is {given!r}: give a list of values, or low and high (and log: true)")
+
+
+def _entry(key: str, kind: type[Range] | type[Choice], given: Any) -> Range | Choice:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join([key, *(str(part) for part in first["loc"])])
+        known = f" (known here: {', '.join(kind.model_fields)})" if first["type"] == "extra_forbidden" else ""
+        raise ValueError(f"tune.space.{where}: {first['msg'].removeprefix('Value error, ')}{known}") from None
+
+
+Space = Annotated[dict[str, Range | Choice], BeforeValidator(_flattened)]
+"""What may be tried, by the parameter's full name."""
+
+
+def check(space: Mapping[str, Range | Choice], settings: BaseModel) -> None:
+    """See that every parameter exists in `settings`, may be searched, and accepts what the space offers.
+
+    Raises:
+        ValueError: one does not; the message names the key and the value.
+    """
+    sections = {name: getattr(settings, name) for name in SEARCHED}
+    known = dict(_leaves(sections))
+    for key, entry in space.items():
+        if key not in known:
+            raise ValueError(
+                f"tune.space.{key}: there is no such parameter to search (those of {' and '.join(SEARCHED)} are: "
+                f"{', '.join(name for name in known if name not in BUDGET)})"
+            )
+        if key in BUDGET:
+            raise ValueError(
+                f"tune.space.{key} cannot be searched: it is the same for all trials"
+                f"{' (tune.epochs is how long each trains)' if key == 'train.epochs' else ''}"
+            )
+        for value in entry.values:
+            section, *path = key.split(".")
+            try:
+                type(sections[section]).model_validate(with_value(sections[section].model_dump(), path, value))
+            except ValidationError as error:
+                raise ValueError(f"tune.space.{key} offers {value!r}: {error.errors()[0]['msg']}") from None
+        for condition in entry.when:
+            if condition not in known or condition == key or (condition in space and space[condition].when):
+                raise ValueError(
+                    f"tune.space.{key}.when names {condition!r}: name another parameter, one without conditions"
+                )
+
+
+def with_value(section: dict[str, Any], path: list[str], value: Value) -> dict[str, Any]:
+    """A copy of nested parameters in which one has another value."""
+    name, *rest = path
+    return {**section, name: with_value(section[name], rest, value) if rest else value}
+
+
+def _leaves(sections: Mapping[str, BaseModel]) -> Iterator[tuple[str, Any]]:
+    for name, section in sections.items():
+        for field in type(section).model_fields:
+            value = getattr(section, field)
+            if isinstance(value, BaseModel):
+                yield from _leaves({f"{name}.{field}": value})
+            else:
+                yield f"{name}.{field}", value

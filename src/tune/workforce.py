@@ -1,0 +1,98 @@
+"""The workers of this machine: started, started again when they die, asked to stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from src.errors import UserError
+from src.tune.study import Search
+
+PATIENCE = 60.0
+"""Seconds in which a worker that was asked to stop has saved its state."""
+RESTARTS = 3
+"""Of workers, while no trial is finished in between: more would not help."""
+LAST_LINES = 12
+
+
+class Workforce:
+    """Workers under torchrun, each with a log file of its own in the study's folder."""
+
+    def __init__(self, search: Search, environment: Mapping[str, str]) -> None:
+        self._search = search
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._restarts, self._finished = 0, -1
+        self._environment = {**environment, "TQDM_MININTERVAL": "3600"}
+        settings = search.settings
+        processes = settings.tune.workers * max(1, settings.train.processes)
+        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+        for number in range(settings.tune.workers):
+            self._start(number)
+
+    def log(self, number: int) -> Path:
+        return self._search.folder / f"worker-{number}.log"
+
+    def at_work(self) -> bool:
+        """Whether any is left, after those that died were started again.
+
+        Raises:
+            UserError: they die whenever they are started.
+        """
+        finished = len(self._search.finished())
+        if finished != self._finished:
+            self._restarts, self._finished = 0, finished
+        for number, worker in list(self._workers.items()):
+            status = worker.poll()
+            if status is None:
+                continue
+            del self._workers[number]
+            if status == 0:
+                continue
+            if self._restarts == RESTARTS:
+                raise UserError(f"workers end with errors; the end of {self.log(number)}:\n{_tail(self.log(number))}")
+            self._restarts += 1
+            self._start(number)
+        return bool(self._workers)
+
+    def stop(self) -> None:
+        """Ask all to save and leave, and wait until they have."""
+        for worker in self._workers.values():
+            worker.terminate()
+        limit = time.monotonic() + PATIENCE
+        for worker in self._workers.values():
+            try:
+                worker.wait(max(0.0, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+        self._workers.clear()
+
+    def _start(self, number: int) -> None:
+        self._search.folder.mkdir(parents=True, exist_ok=True)
+        trials = str(self._search.settings.tune.trials)
+        with self.log(number).open("ab") as log:
+            self._workers[number] = subprocess.Popen(
+                [sys.executable, "-m", "src.launch", "--with-parent", "src.tune.worker", "--trials", trials],
+                env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is this command's to hand on
+            )  # fmt: skip
+
+
+@contextmanager
+def workforce(search: Search, environment: Mapping[str, str]) -> Iterator[Workforce]:
+    """Workers that are stopped when the block ends, however it ends."""
+    force = Workforce(search, environment)
+    try:
+        yield force
+    finally:
+        force.stop()
+
+
+def _tail(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"    {line}" for line in lines[-LAST_LINES:])

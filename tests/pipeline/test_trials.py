@@ -1,0 +1,163 @@
+"""What a worker makes of its trials: real training, in this process."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import searching
+import torch
+from optuna.trial import TrialState
+
+from src import config
+from src.data.manifest import Manifest
+from src.errors import UserError
+from src.places import Places
+from src.processes import Group
+from src.tracking import Terminated
+from src.training.stopping import StopRequest
+from src.tune import worker
+from src.tune.study import open_search
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return searching.set_up(tmp_path)
+
+
+def work(stop: StopRequest | None = None) -> None:
+    worker.work(config.load(), Places(), Group(0, 1, torch.device("cpu")), stop or StopRequest())
+
+
+def test_trials_end_pruned_or_complete_as_runs_of_their_own_and_leave_nothing_else(folder):
+    work()
+
+    found = searching.trials(folder)
+    assert found[0].params == {"model.dropout": 0.5, "model.rnn": "gru", "train.learning_rate": 0.001}
+    states = [trial.state for trial in found]
+    assert len(states) == 6 and set(states) == {TrialState.COMPLETE, TrialState.PRUNED}
+    _, runs = searching.runs(folder)
+    for trial, run in zip(found, runs, strict=True):
+        ended = "KILLED" if trial.state == TrialState.PRUNED else "FINISHED"
+        assert (run.info.status, run.data.tags["tune.state"]) == (ended, trial.state.name.lower())
+        assert float(run.data.params["train.learning_rate"]) == trial.params["train.learning_rate"]
+        assert run.data.params["train.epochs"] == "6"
+        if trial.state == TrialState.COMPLETE:
+            assert trial.value == max(trial.intermediate_values.values())
+        else:
+            assert len(trial.intermediate_values) < 6
+    assert not (folder / "outputs" / "model").exists()
+    assert not (folder / "reports").exists()
+    assert not list(folder.glob("mlruns/optuna/*/states/*"))
+
+
+def test_the_same_seed_gives_the_same_trials(folder, tmp_path, monkeypatch):
+    work()
+    again = searching.set_up(tmp_path / "again")
+    monkeypatch.chdir(again)
+    work()
+    assert searching.outcomes(again) == searching.outcomes(folder)
+    assert [trial.params for trial in searching.trials(again)] == [trial.params for trial in searching.trials(folder)]
+
+
+def test_no_test_image_is_looked_at(folder, monkeypatch):
+    asked = []
+    for name in ("rows", "split"):
+        method = getattr(Manifest, name)
+        monkeypatch.setattr(
+            Manifest, name, lambda self, split, method=method: asked.append(split) or method(self, split)
+        )
+    work()
+    assert set(asked) == {"train", "val"}
+
+
+def test_a_trial_that_fails_does_not_end_the_study(folder, monkeypatch):
+    train, calls = worker.train, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("too much")
+        if len(calls) == 4:
+            raise UserError("the loss is nan at step 3")
+        return train(*arguments)
+
+    monkeypatch.setattr(worker, "train", failing)
+    work()
+    found = searching.trials(folder)
+    assert [trial.number for trial in found if trial.state == TrialState.FAIL] == [1, 3]
+    assert found[3].user_attrs["error"] == "UserError: the loss is nan at step 3"
+    assert len(found) == 6
+
+
+def test_when_everything_fails_the_worker_says_so_and_stops(folder, monkeypatch):
+    searching.change(folder, tune={"trials": 50})
+
+    def failing(*arguments):
+        raise OSError("no space")
+
+    monkeypatch.setattr(worker, "train", failing)
+    with pytest.raises(UserError, match="5 trials in a row failed"):
+        work()
+
+
+def test_asked_to_stop_it_gives_its_trial_back_and_the_next_worker_goes_on_from_its_state(folder, monkeypatch, capsys):
+    searching.change(folder, tune={"trials": 3})
+    work()
+    whole = searching.outcomes(folder)
+    again = searching.set_up(folder / "again", trials=3)
+    monkeypatch.chdir(again)
+    epoch = worker.Attempt.epoch
+
+    def stopping(attempt, number, row):
+        if attempt.trial.number == 0 and number == 3 and not attempt.trial.user_attrs.get("stopped"):
+            attempt.trial.set_user_attr("stopped", True)
+            signal.raise_signal(signal.SIGTERM)
+        return epoch(attempt, number, row)
+
+    monkeypatch.setattr(worker.Attempt, "epoch", stopping)
+    with pytest.raises(Terminated):
+        work()
+    left = searching.trials(again)[0]
+    assert (left.state, len(left.intermediate_values)) == (TrialState.WAITING, 3)
+    assert list(again.glob("mlruns/optuna/*/states/trial-0/train-*/state-*"))
+
+    work()
+    assert searching.outcomes(again) == whole
+    _, runs = searching.runs(again)
+    assert len(runs) == 3  # the interrupted trial went on in its own
+    assert "resumed at step 37 of 72" in capsys.readouterr().out
+
+
+def test_other_data_or_another_space_begin_another_study_and_say_so(folder):
+    def opened():
+        return open_search(config.load(), Places())
+
+    first = opened()
+    assert first.news == f"study {first.name} begins"
+    assert opened().news == f"study {first.name} has not finished a trial"
+    work()
+    assert opened().news == f"study {first.name} goes on: 6 trials are done"
+    searching.change(folder, tune={"trials": 9, "workers": 2})
+    assert opened().name == first.name
+    searching.change(folder, tune={"space": {"model": {"dropout": {"low": 0.2, "high": 0.6}}}})
+    second = opened()
+    assert second.news == f"study {second.name} begins anew, for tune.space changed since {first.name}"
+
+
+def test_a_space_that_is_empty_or_has_not_what_params_yaml_has_is_refused(folder):
+    searching.change(folder, tune={"space": {"model": {"rnn": ["lstm"]}}})
+    with pytest.raises(UserError, match=r"model\.rnn is 'gru' in params\.yaml"):
+        work()
+    searching.change(folder, tune={"space": {}})
+    with pytest.raises(UserError, match=r"tune\.space is empty"):
+        work()
+
+
+def test_a_storage_that_cannot_be_reached_is_named_without_its_password(folder):
+    with pytest.raises(UserError, match=r"postgresql\+psycopg://\*\*\*@127\.0\.0\.1:9/x cannot be opened") as refused:
+        open_search(config.load(), Places(), "postgresql://me:secret@127.0.0.1:9/x")
+    assert "secret" not in str(refused.value)

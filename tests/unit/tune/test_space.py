@@ -1,0 +1,61 @@
+"""What params.yaml may offer a search, and how it says what is wrong with an offer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from src.config import Settings
+from src.search_space import Choice, Range
+
+
+def space(offered: Any) -> dict[str, Range | Choice]:
+    return Settings.model_validate({"tune": {"space": offered}}).tune.space
+
+
+def test_it_is_nested_as_the_parameters_are_or_names_them_in_full():
+    nested = space({"model": {"rnn": ["lstm", "gru"]}, "train": {"adapt": {"ema_decay": {"low": 0.9, "high": 0.999}}}})
+    full = space({"model.rnn": ["lstm", "gru"], "train.adapt.ema_decay": {"low": 0.9, "high": 0.999}})
+    assert nested == full
+    assert list(nested) == ["model.rnn", "train.adapt.ema_decay"]
+
+
+def test_settings_with_a_space_survive_a_round_trip():
+    settings = Settings.model_validate(
+        {
+            "tune": {
+                "space": {"model.rnn": ["gru"], "train.clip_norm": {"low": 1, "high": 9, "when": {"model.rnn": "gru"}}}
+            }
+        }
+    )
+    assert Settings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize(
+    ("offered", "complaint"),
+    [
+        ({"model": {"hiden_size": [8, 16]}}, "hiden_size: there is no such parameter"),
+        ({"embed": {"encoder": ["a", "b"]}}, "embed.encoder: there is no such parameter"),
+        ({"train": {"epochs": [3, 5]}}, "train.epochs cannot be searched"),
+        ({"train": {"processes": [1, 2]}}, "train.processes cannot be searched"),
+        ({"model": {"dropout": {"low": 0.1, "high": 1.5}}}, "model.dropout offers 1.5"),
+        ({"model": {"rnn": ["lstm", "rnn"]}}, "model.rnn offers 'rnn'"),
+        ({"model": {"rnn": ["lstm", "lstm"]}}, "model.rnn: its choices are"),
+        ({"model": {"dropout": 0.5}}, "model.dropout is 0.5: give a list"),
+        ({"model": {"dropout": {"low": 0.1}}}, "model.dropout.high: Field required"),
+        ({"model": {"dropout": {"low": 0.5, "high": 0.1}}}, "low must be the smaller"),
+        ({"train": {"weight_decay": {"low": 0, "high": 0.1, "log": True}}}, "begins above 0"),
+        ({"train": {"clip_norm": {"low": 1, "high": 2, "step": 1}}}, "known here: low, high, log, when"),
+        ({"train": {"clip_norm": {"low": 1, "high": 2, "when": {"model.cell": "gru"}}}}, "names 'model.cell'"),
+    ],
+)
+def test_an_offer_that_no_parameter_takes_is_refused_by_name(offered, complaint):
+    with pytest.raises(ValidationError, match=r".*") as refused:
+        space(offered)
+    assert complaint in str(refused.value)
+
+
+def test_how_one_searches_is_no_parameter_of_a_run():
+    assert not any(name.startswith("tune") for name in Settings().flat())

@@ -1,0 +1,31 @@
+"""Figures of a search are drawn of whatever trials there are: one, pruned ones, others that searched less."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+from src.visualize.search import Tried, epochs_figure, history_figure, importance_figure, parallel_figure
+from src.visualize.style import save
+
+FIRST = Tried(0, "complete", 0.4, {1: 0.2, 2: 0.4}, {"model.rnn": "lstm", "train.clip_norm": 3.0})
+PRUNED = Tried(1, "pruned", 0.1, {1: 0.1}, {"model.rnn": "gru"})
+BEST = Tried(2, "complete", 0.6, {1: 0.3, 2: 0.6}, {"model.rnn": "gru"})
+
+
+@pytest.mark.parametrize("trials", [[FIRST], [FIRST, PRUNED], [FIRST, PRUNED, BEST]])
+def test_they_can_be_drawn_and_written(tmp_path, trials):
+    drawn: list[Figure] = [
+        history_figure(trials),
+        epochs_figure(trials),
+        parallel_figure(trials, frozenset({"train.clip_norm"})),
+        importance_figure({"model.rnn": 0.7, "train.clip_norm": 0.3}),
+    ]
+    for number, figure in enumerate(drawn):
+        save(figure, tmp_path / f"{number}.png")
+        assert (tmp_path / f"{number}.png").stat().st_size > 5000
+
+
+def test_what_a_trial_did_not_search_is_said():
+    (axes,) = parallel_figure([FIRST, BEST], frozenset()).axes
+    assert "not searched" in {text.get_text() for text in axes.texts}
