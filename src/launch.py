@@ -46,6 +46,8 @@ def main() -> None:
     processes = settings.processes or max(1, torch.cuda.device_count())
     # The agent's own account of a failure is three screens long; the stage has said what was wrong.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # Threads that wait spin by default: beside one other busy process a step then takes ten times as long and more.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with the shared one a restart may hang under gloo
     for restart in range(settings.restarts + 1):

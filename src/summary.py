@@ -24,13 +24,20 @@ def main() -> None:
     console = Console()
     compared = _read(places.comparison) if places.comparison.exists() else None
     print_table(_read(places.scores), compared, console)
+    if places.promotion.exists():
+        verdict = _read(places.promotion)
+        champion = verdict["champion"]
+        named = f"{champion['model']}, version {champion['version']}" if champion else "none"
+        console.print(f"Champion: [bold]{named}[/bold] ({'; '.join(verdict['reasons'])})\n", highlight=False)
     for picture in sorted(places.figures.glob("**/*.png")):
         console.print(f"  {picture}", highlight=False)
     console.print(
         "\nNext: [bold]source .venv/bin/activate[/bold], then\n"
-        "  dvc exp run -S model.rnn=gru      the other cell, on the same features\n"
-        "  dvc exp show                      all experiments side by side\n"
-        "  python -m src.caption IMAGE...    your own photographs\n"
+        "  dvc exp run -S embed.encoder=efficientnet_lite2      an experiment\n"
+        "  dvc exp show                                         all experiments side by side\n"
+        "  python -m src.registry list                          all models side by side\n"
+        "  python -m src.tune                                   a search for better parameters\n"
+        "  python -m src.caption IMAGE... --alias champion      your own photographs\n"
         "  mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db",
         highlight=False,
     )
