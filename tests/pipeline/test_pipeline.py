@@ -1,4 +1,5 @@
-"""The whole pipeline, as a person runs it, in a repository of its own with a small sample and a small model."""
+"""The whole pipeline, as a person runs it, in a repository of its own with a small sample and a small model; the models
+it registers are found again when the store is gone, and trained again from their commit."""
 
 from __future__ import annotations
 
@@ -79,6 +80,23 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return made
 
 
+def registered(repository: Repository) -> dict[str, dict[str, str]]:
+    """Tags of each version by the model's name, with its aliases."""
+    client = MlflowClient(f"sqlite:///{repository.folder}/mlruns/mlflow.db")
+    aliases: dict[str, str] = {}
+    for alias, number in sorted(client.get_registered_model("captioner").aliases.items()):
+        aliases[str(number)] = " ".join(filter(None, [aliases.get(str(number)), alias]))
+    found = client.search_model_versions("name = 'captioner'")
+    return {one.tags["model"]: one.tags | {"aliases": aliases.get(str(one.version), "")} for one in found}
+
+
+def evaluated_beside(repository: Repository, run_id: str) -> set[str]:
+    """Models in the table of a run's evaluation."""
+    client = MlflowClient(f"sqlite:///{repository.folder}/mlruns/mlflow.db")
+    text = Path(client.download_artifacts(run_id, "evaluation/evaluation.json")).read_text(encoding="utf-8")
+    return set(json.loads(text))
+
+
 def test_every_test_image_has_a_caption_and_figures(repository: Repository) -> None:
     figures = repository.json("reports/evaluation.json")["LSTM"]
     details = repository.json("outputs/evaluation/eval-metrics.json")["models"]["LSTM"]
@@ -123,12 +141,45 @@ def test_a_finished_run_leaves_no_state_behind(repository: Repository) -> None:
     assert not [path for path in resume.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
 
 
+def test_a_pipeline_run_ends_with_a_registered_champion(repository: Repository) -> None:
+    version = registered(repository)["LSTM"]
+    report = repository.json("reports/promotion.json")
+
+    assert version["aliases"] == "challenger champion"
+    assert version["digest"] == repository.json("reports/train.json")["digest"]
+    assert version["git.uncommitted_code"] == "false"
+    assert registered(repository)["BLIP"]["aliases"] == "baseline"
+    assert report["against_baseline"]["baseline"] == repository.json("reports/baseline.json")["val_CIDEr"]
+    assert (report["promoted"], report["champion"]["digest"]) == (True, version["digest"])
+    assert repository.run("git", "status", "--porcelain") == ""
+
+
+def test_a_photograph_is_captioned_with_the_champion(repository: Repository) -> None:
+    picture = str(next((repository.folder / "outputs" / "figures").rglob("*.png")))
+
+    printed = repository.run(sys.executable, "-m", "src.caption", picture, "--alias", "champion")
+
+    assert printed.strip() == repository.run(sys.executable, "-m", "src.caption", picture).strip()
+
+
+def test_a_version_is_trained_again_to_the_same_weights_beside_the_store(repository: Repository) -> None:
+    before = len(repository.mlflow_runs())
+
+    printed = repository.run(sys.executable, "-m", "src.registry", "reproduce", "champion")
+
+    table = printed[printed.index("Reproduced") :]
+    assert "val_CIDEr" in table and "test_METEOR" in table and "weights" in table
+    assert "differs" not in table and "another kind of processor" not in table
+    assert len(repository.mlflow_runs()) == before
+    assert repository.run("git", "status", "--porcelain") == ""
+
+
 def test_the_other_cell_uses_the_same_features_in_the_same_store_from_a_folder_of_its_own(
     repository: Repository,
 ) -> None:
     before = len(repository.mlflow_runs())
 
-    printed = repository.run("dvc", "exp", "run", "--temp", "-S", "model.rnn=gru")
+    printed = repository.run("dvc", "exp", "run", "--temp", "--name", "other-cell", "-S", "model.rnn=gru")
 
     assert "Running stage 'train'" in printed
     assert "Running stage 'embed'" not in printed
@@ -139,12 +190,23 @@ def test_the_other_cell_uses_the_same_features_in_the_same_store_from_a_folder_o
     assert "gru" in shown
 
 
-def test_a_photograph_is_captioned_with_the_trained_model(repository: Repository) -> None:
-    picture = next((repository.folder / "outputs" / "figures").rglob("*.png"))
+def test_a_lost_store_is_rebuilt_from_commits_and_experiments(repository: Repository) -> None:
+    before = registered(repository)
+    assert before["GRU"]["dvc.experiment"] == "other-cell"
+    assert evaluated_beside(repository, before["GRU"]["run_id"]) == {"LSTM", "GRU", "BLIP"}
+    shutil.rmtree(repository.folder / "mlruns")
 
-    printed = repository.run(sys.executable, "-m", "src.caption", str(picture))
+    printed = repository.run(sys.executable, "-m", "src.registry", "sync")
 
-    assert printed.strip()
+    after = registered(repository)
+    assert after.keys() == before.keys() == {"LSTM", "GRU", "BLIP"}, printed
+    for name in after:
+        kept = ("aliases", "digest", "dataset.digest", "val_CIDEr", "test_CIDEr")
+        assert {key: after[name][key] for key in kept} == {key: before[name][key] for key in kept}, printed
+    assert after["GRU"]["dvc.experiment"] == "other-cell"
+    again = repository.run(sys.executable, "-m", "src.registry", "sync")
+    assert "left out" not in again and again.count("registered already") >= 2
+    assert "other-cell" in repository.run(sys.executable, "-m", "src.registry", "list")
 
 
 def test_search_settings_alone_do_not_train_again(repository: Repository) -> None:
