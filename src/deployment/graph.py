@@ -120,7 +120,7 @@ class Graph(nn.Module):
         def grow(*carried: Tensor) -> tuple[Tensor, ...]:
             return self._grow(Beams(*carried), regions, keys, gates)
 
-        end = Beams(*while_loop(_running, grow, tuple(start)))
+        end = Beams(*while_loop(_running, grow, tuple(start)))  # type: ignore[no-untyped-call]
         return end.done_words, end.done_log, end.done_score
 
     def _grow(self, now: Beams, regions: Tensor, keys: Tensor, gates: Tensor) -> tuple[Tensor, ...]:

