@@ -7,8 +7,10 @@ because a decoder's activations have no range known beforehand, and their cost i
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ def quantise(source: Path, target: Path, pictures: Sequence[UInt8[np.ndarray, "r
             picture = next(self.left, None)
             return None if picture is None else {INPUT: picture[None]}
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _without_advice():
         convolved = Path(folder) / "convolutions.onnx"
         quantization.quantize_static(
             source,
@@ -60,6 +62,16 @@ def quantise(source: Path, target: Path, pictures: Sequence[UInt8[np.ndarray, "r
             weight_type=quantization.QuantType.QInt8,
             extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True},
         )
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """The quantiser recommends a preparation (folded batch norms, known shapes) that the exporter has done already."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _before_the_grid(graph: Any) -> list[str]:
