@@ -91,6 +91,7 @@ def beam_search(
     done_looked = torch.zeros(images, beams, max_words, grids.shape[1], device=device)
     done_score = torch.full((images, beams), never, device=device)
     done_log = torch.full((images, beams), never, device=device)
+    ranked = torch.arange(2 * beams, device=device) < beams
 
     for length in range(1, max_words + 1):
         scores, state, weights = decoder.next(words[:, :, -1], memory, state)
@@ -105,8 +106,7 @@ def beam_search(
         last = length == max_words
 
         # Ends count only among the best `beams`; at the last word every other continuation is finished as it stands.
-        first = torch.arange(best.shape[1], device=device) < beams
-        finished = best.masked_fill(~(first & (ends | last)), never)
+        finished = best.masked_fill(~(ranked[: best.shape[1]] & (ends | last)), never)
         rank = finished / length**length_penalty
         grown_words = words[rows, parent, 1:]
         grown_looked = looked[rows, parent]
@@ -135,7 +135,8 @@ def beam_search(
 def forbid(scores: Float[Tensor, "image caption vocab"]) -> Float[Tensor, "image caption vocab"]:
     """No caption says <pad>, <start> or <unk>."""
     scores = scores.clone()
-    scores[..., [PAD, START, UNK]] = -torch.inf
+    for word in (PAD, START, UNK):  # by slices, which need no tensor of indices at every step
+        scores[..., word] = -torch.inf
     return scores
 
 

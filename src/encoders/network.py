@@ -134,6 +134,9 @@ class LiteNetwork(nn.Module):
             OrderedDict(conv=published._conv_head, norm=published._bn1, activation=nn.ReLU6(inplace=True))
         )
 
+        for module in self.modules():
+            _pad_inside(module)
+
     def forward(self, pixels: Tensor) -> Tensor:
         grid: Tensor = self.head(self.blocks(self.stem(pixels)))
         return grid
@@ -158,6 +161,15 @@ class LiteNetwork(nn.Module):
                 continue
             renamed[key.replace("_blocks.", "blocks.", 1)] = value
         return renamed
+
+
+def _pad_inside(module: nn.Module) -> None:
+    """Let a convolution do the padding that the published module does before it, where all sides get the same: the same
+    sums, without a padded copy of the input."""
+    padding = getattr(module, "static_padding", None)
+    if isinstance(module, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d) and len(set(padding.padding)) == 1:
+        module.padding = padding.padding[:2]
+        module.static_padding = nn.Identity()
 
 
 def _published_input(name: str) -> tuple[int, str]:
