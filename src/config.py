@@ -182,7 +182,7 @@ class Baseline(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     """Threads that decode images."""
     finetune_epochs: Annotated[int, Field(ge=0)] | None = None
-    """Epochs of training on the dataset; null: 20 for 'tiny', none for a checkpoint."""
+    """Epochs of training on the dataset; null: 12 for 'tiny', none for a checkpoint."""
     finetune_batch_images: Positive = 16
     """Images per optimiser step over all processes, each with all its captions."""
     micro_batch_images: Positive | None = None
@@ -207,7 +207,7 @@ class Baseline(Section):
     @property
     def epochs(self) -> int:
         if self.finetune_epochs is None:
-            return 20 if self.checkpoint == "tiny" else 0
+            return 12 if self.checkpoint == "tiny" else 0
         return self.finetune_epochs
 
     @property

@@ -23,15 +23,13 @@ from src.data.scenes.composition import compose
 from src.data.scenes.picture import paint
 from src.decoding.describe import describe
 from src.deployment import folder as writer
-from src.deployment.folder import PACKAGES, export
+from src.deployment.folder import export
 from src.deployment.quantised import quantise
 from src.encoders import encoder as encoders
 from src.errors import UserError
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder
 
-for package in PACKAGES:
-    pytest.importorskip(package, reason=f"an export needs {package}: pip install {' '.join(PACKAGES)}")
 standalone = importlib.import_module("src.deployment.caption")
 
 SIDE = 64
