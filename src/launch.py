@@ -26,10 +26,12 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from src import config
 from src.errors import reported
-from src.processes import leave_with_parent
+from src.processes import cores, leave_with_parent
 
 CHECK_SECONDS = 0.5
 """How often the processes are looked at: longer, and a worker's death is noticed after its peers hang (gloo)."""
+LEAVE_SECONDS = 120
+"""How long processes that were asked to stop may take to save their state."""
 
 
 @reported()
@@ -48,7 +50,7 @@ def main() -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # Threads that wait spin by default: beside one other busy process a step then takes ten times as long and more.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with the shared one a restart may hang under gloo
     for restart in range(settings.restarts + 1):
         status = _run(stage, options.arguments, processes)
@@ -71,6 +73,7 @@ def _run(stage: str, arguments: Sequence[str], processes: int) -> int:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=CHECK_SECONDS,
+        shutdown_timeout=LEAVE_SECONDS,
     )
     try:
         elastic_launch(launch, sys.executable)("-u", "-m", stage, *arguments)

@@ -91,6 +91,11 @@ def processes() -> Iterator[Group]:
         dist.destroy_process_group()
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def leave_with_parent() -> None:
     """Ask the system for SIGTERM when the process that started this one ends, however it ends (Linux; elsewhere
     nothing happens). Without it a killed launcher leaves its processes running."""

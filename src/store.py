@@ -12,12 +12,13 @@ import socket
 import sqlite3
 import urllib.error
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from src.errors import UserError
 from src.files import repository_root
@@ -102,12 +103,27 @@ def experiment_id(client: MlflowClient) -> str:
     return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
 
-def deciding() -> FileLock:
-    """A lock for reading the registry and acting on what it says: of this machine's processes one at a time has it."""
+@contextmanager
+def deciding() -> Iterator[None]:
+    """Within the block the registry is read and acted on: of this machine's processes one at a time is in it.
+
+    Raises:
+        StoreError: another one has been in it for half an hour.
+    """
     uri = address()
     folder = _database(uri).parent if uri.startswith(SQLITE) else repository_root() / "mlruns"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / "registry.lock", timeout=DECISION_SECONDS)
+    lock = FileLock(folder / "registry.lock")
+    try:
+        lock.acquire(timeout=DECISION_SECONDS)
+    except Timeout:
+        raise StoreError(
+            f"{lock.lock_file} is held by a process that registers models: wait for it, or end it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _open_file(uri: str) -> MlflowClient:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Embeddings:
             grids = np.load(folder / GRIDS_FILE, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{folder} is damaged ({error}): delete it and run `dvc repro embed`") from error
-        if images != [image.name for image in manifest.images]:
+        if images != _index(manifest):
             raise UserError(
                 f"{folder} holds the grids of {len(images)} images that are not the {len(manifest)} of the manifest: "
                 "run `dvc repro embed`"
@@ -87,6 +87,14 @@ class Embeddings:
         if grids.shape != expected or grids.dtype != np.float16:
             raise UserError(f"{folder / GRIDS_FILE} is {grids.dtype} {grids.shape}, not float16 {expected}: delete it")
         return cls(grids, provenance, fingerprint(provenance.to_json(), images), folder)
+
+
+def _index(manifest: Manifest) -> list[str]:
+    """What each row is of: the image's name, and the checksum of its bytes where it is known."""
+    return [
+        image.name if image.location.crc32 is None else f"{image.name} {image.location.crc32:08x}"
+        for image in manifest.images
+    ]
 
 
 def fill(
@@ -112,8 +120,8 @@ def fill(
         UserError: an identical extraction is at work; an image cannot be read; a grid does not fit into fp16.
     """
     provenance = encoder.provenance
-    names = [image.name for image in manifest.images]
-    locations = [[image.location.path, image.location.offset, image.location.size] for image in manifest.images]
+    names = _index(manifest)
+    locations = [astuple(image.location) for image in manifest.images]
     folder = scratch / f"embed-{fingerprint(provenance.to_json(), names, locations)}"
     with _alone(folder) if group.is_main else nullcontext():
         if group.is_main:

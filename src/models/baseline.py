@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from PIL import Image
+from safetensors import SafetensorError
 
 from src import config
 from src.data.tokens import words
@@ -85,13 +86,19 @@ class Baseline:
 
         with quietly():
             try:
-                model = AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype="auto")
+                model, loading = AutoModelForImageTextToText.from_pretrained(
+                    folder, use_safetensors=True, dtype="auto", output_loading_info=True
+                )
+                if missing := sorted(loading["missing_keys"]):  # they would be random
+                    raise ValueError(f"{len(missing)} of its weights are missing, {missing[0]} for one")
                 processor = AutoProcessor.from_pretrained(folder)
                 if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
                     processor = None
                 image_processor = processor.image_processor if processor else AutoImageProcessor.from_pretrained(folder)
                 tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(folder)
-            except (OSError, ValueError, KeyError) as error:
+                if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+                    raise ValueError("its tokeniser knows no word: tokenizer.json or vocab.txt is missing")
+            except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
                 reason = " ".join(str(error).split())[:300]
                 raise UserError(
                     f"baseline.checkpoint {settings.checkpoint!r} cannot be used ({reason}): it must be an "

@@ -231,7 +231,7 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.threshold = round(rate * 256)
+        self.threshold = min(255, round(rate * 256))
 
     def forward(self, values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         if not self.training or not self.threshold:

@@ -36,8 +36,7 @@ def card(model: Evaluated, tags: Mapping[str, str]) -> str:
             "",
             "## Data",
             "",
-            f"Trained on the training images of **{settings.dataset.name}**, chosen on its validation images, measured "
-            f"once on its test images. Images, captions and split: `{model.dataset}`.",
+            f"{_data(model)} Images, captions and split: `{model.dataset}`.",
             "",
             "## Figures",
             "",
@@ -61,10 +60,23 @@ def card(model: Evaluated, tags: Mapping[str, str]) -> str:
     )
 
 
+def _data(model: Evaluated) -> str:
+    name = model.settings.dataset.name
+    if model.bundle is None:
+        return f"Used as it was published: it has learnt nothing of **{name}**, whose test images it was measured on."
+    return (
+        f"Trained on the training images of **{name}**, chosen on its validation images, measured on its test images."
+    )
+
+
 def _what(model: Evaluated) -> str:
     settings = model.settings
     if not model.recurrent:
         kind = "a small one, trained from nothing" if model.encoder == TINY else f"checkpoint `{model.encoder}`"
+        if model.bundle is not None and model.encoder != TINY:
+            own = settings.baseline
+            adapters = f", by adapters of rank {own.lora_rank}" if own.lora_rank else ""
+            kind += f", fine-tuned on {settings.dataset.name} for {own.epochs} epochs{adapters}"
         return (
             f"BLIP (Li et al. 2022), {kind}: the baseline that LSTM and GRU are held against. Content `{model.digest}`."
         )

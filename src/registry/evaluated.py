@@ -114,3 +114,5 @@ def _report(path: Path, stage: str) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise MissingFile(f"{path} is missing: run `dvc repro {stage}`") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): run `dvc repro -f {stage}`") from None

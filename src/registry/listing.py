@@ -36,7 +36,7 @@ def show(versions: Sequence[Version], metric: str, console: Console | None = Non
     for version in sorted(versions, key=lambda one: (-newest[one.dataset], -(one.figure(metric) or 0.0), one.number)):
         table.add_row(
             str(version.number),
-            "\n".join(sorted(version.aliases)) or ("withdrawn" if version.withdrawn else ""),
+            "\n".join([*sorted(version.aliases), *(["withdrawn"] if version.withdrawn else [])]),
             f"{version.name}\n[dim]{version.tags.get('encoder', '')}[/dim]",
             f"{version.tags.get('dataset', '?')}\n[dim]{version.dataset[:8]}[/dim]",
             _figure(version, metric),

@@ -157,6 +157,8 @@ def rollback(registry: Registry | None = None) -> tuple[Version, Version]:
             registry.untag(previous, WITHDRAWN_TAG)
         registry.point(CHAMPION, previous)
         registry.point(PREVIOUS, champion)
+        registry.tag(previous, {"promotion.verdict": "promoted", "promotion.reason": f"rolled back to from {champion}"})
+        registry.tag(champion, {"promotion.verdict": f"rolled back from, to version {previous.number}"})
         return previous, champion
 
 

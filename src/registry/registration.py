@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+import yaml
+
 from src import tracking
 from src.config import Decode
 from src.files import write_json
@@ -21,6 +23,7 @@ from src.registry.versions import FOLDER, Registry, Version
 
 CARD_FILE = "README.md"
 PARAMETERS_FILE = "parameters.json"
+DETAILS_FILE = "eval-metrics.json"
 EVALUATION_FOLDER = "evaluation"
 COMMIT_TAG, UNCOMMITTED_TAG, EXPERIMENT_TAG = "mlflow.source.git.commit", "git.uncommitted_code", "dvc.experiment"
 ORIGINS = (COMMIT_TAG, UNCOMMITTED_TAG, EXPERIMENT_TAG, "embeddings.digest", "torch", "cpu", "gpu", "threads")
@@ -77,6 +80,8 @@ def register(model: Evaluated, registry: Registry, commit: str = "", experiment:
         pack(model, folder)
         (folder / CARD_FILE).write_text(text, encoding="utf-8")
         write_json(folder / PARAMETERS_FILE, model.settings.model_dump(mode="json"))
+        if model.details.exists():  # as it was evaluated now; a later evaluation may search otherwise
+            shutil.copyfile(model.details, folder / DETAILS_FILE)
         run.artifact(folder, FOLDER)
     return registry.add(run.id, tags | {"servable": str(model.bundle is not None).lower()}, text)
 
@@ -111,6 +116,17 @@ def pack(model: Evaluated, folder: Path) -> None:
                 outputs=Schema([ColSpec(DataType.string, "caption")]),
             ),
         )
+    _forget_paths(folder)
+
+
+def _forget_paths(folder: Path) -> None:
+    """MLflow notes where on this machine code and weights were taken from; they lie in the folder itself."""
+    described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
+    flavor = described["flavors"]["python_function"]
+    flavor["model_code_path"] = SERVED.name
+    for artifact in flavor["artifacts"].values():
+        artifact["uri"] = artifact["path"]
+    (folder / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
 
 
 def _search(config: Path, decode: Decode) -> None:

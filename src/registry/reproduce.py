@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src import provenance
-from src.config import Settings
+from src.config import validated
 from src.errors import UserError
 from src.places import Places
 from src.registry.checkout import checkout, git
@@ -53,6 +53,7 @@ def reproduce(reference: str, tolerance: float, registry: Registry | None = None
     if version.tags.get(UNCOMMITTED_TAG) == "true":
         print(f"note: {version} was trained with code that {commit[:8]} does not have; differences may come from there")
     parameters = json.loads(registry.text(version, f"{FOLDER}/{PARAMETERS_FILE}"))
+    settings = validated(parameters, f"the parameters of {version}")
     with checkout() as copy:
         copy.switch(commit)
         (copy.folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
@@ -63,9 +64,7 @@ def reproduce(reference: str, tolerance: float, registry: Registry | None = None
             copy.dvc("repro", "--force", "evaluate", shown=True, **threads)
         except subprocess.CalledProcessError as error:
             raise UserError(f"the pipeline of {commit[:8]} ends with status {error.returncode}: see above") from None
-        models = {
-            model.name: model for model in evaluated(Settings.model_validate(parameters), Places.below(copy.folder))
-        }
+        models = {model.name: model for model in evaluated(settings, Places.below(copy.folder))}
     if version.name not in models:
         raise UserError(f"the pipeline of {commit[:8]} has evaluated no {version.name}")
     return compare(version, models[version.name], tolerance, _here())

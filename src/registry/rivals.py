@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 from src.config import Promote
@@ -10,10 +11,11 @@ from src.contenders import Contender
 from src.data.manifest import Manifest
 from src.errors import UserError
 from src.registry.promotion import ranking
-from src.registry.registration import EVALUATION_FOLDER
-from src.registry.versions import Registry
+from src.registry.registration import DETAILS_FILE
+from src.registry.versions import FOLDER, Registry
 
-DETAILS = f"{EVALUATION_FOLDER}/eval-metrics.json"
+DETAILS = f"{FOLDER}/{DETAILS_FILE}"
+log = logging.getLogger(__name__)
 
 
 def rivals(
@@ -40,7 +42,8 @@ def rivals(
             continue
         try:
             images = json.loads(registry.text(version, DETAILS))["models"][version.name]["test_images"]
-        except (UserError, OSError, ValueError, KeyError):
+        except (UserError, OSError, ValueError, KeyError) as error:
+            log.warning("%s is left out: its captions cannot be read (%s)", version, error)
             continue
         # The same manifest, so the same images in the same order; file names alone may occur in two datasets.
         if [image["filename"] for image in images] != [image.filename for image in test]:

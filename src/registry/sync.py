@@ -67,14 +67,15 @@ def sync(registry: Registry | None = None) -> Iterator[str]:
 
 def _evaluated_commits(root: Path) -> list[str]:
     """Commits, of branches and of experiments, that changed what was trained or evaluated; oldest first."""
-    found = git(root, "log", "--all", "--reverse", "--format=%H", "--", "reports/evaluation.json", "reports/train.json")
+    reports = ("reports/evaluation.json", "reports/train.json")
+    found = git(root, "log", "--all", "--full-history", "--reverse", "--format=%H", "--", *reports)
     return [commit for commit in found.splitlines() if _report(root, commit, "evaluation") is not None]
 
 
 def _known(root: Path, commit: str, registry: Registry) -> bool:
     dataset = str((_report(root, commit, "dataset") or {}).get("manifest"))
     digests = {(_report(root, commit, name) or {}).get("digest") for name in ("train", "baseline")} - {None}
-    return all(registry.holding(str(digest), dataset) is not None for digest in digests)
+    return bool(digests) and all(registry.holding(str(digest), dataset) is not None for digest in digests)
 
 
 def _report(root: Path, commit: str, name: str) -> dict[str, object] | None:

@@ -66,9 +66,8 @@ class TeacherForcing(Teaching[Batch]):
     def weighted(self, batch: Batch, weights: Float[Tensor, " word"]) -> Float[Tensor, ""]:
         """Minus the log-probability of every word, times its weight, summed."""
         seen = self.decoder.look(self.grids(batch), batch.active[0])
-        taught = self.decoder.teach(seen, seen.start, batch.inputs, batch.active, batch.said)
-        targets = batch.targets.flatten().index_select(0, batch.said)
-        return cross_entropy(taught.features, self.decoder.vocab, targets, weights=weights)
+        placed = weights.new_zeros(batch.targets.numel()).index_copy_(0, batch.said, weights).view(batch.targets.shape)
+        return self._taught(seen, batch, batch.inputs, placed)[0]
 
     def examine(self, batch: Batch) -> tuple[float, Sequence[tuple[str, ...]]]:
         assert self.speech is not None
@@ -89,8 +88,20 @@ class TeacherForcing(Teaching[Batch]):
     def _losses(self, batch: Batch, sampling: float) -> Losses:
         seen = self.decoder.look(self.grids(batch), batch.active[0])
         inputs = own_words(self.decoder, seen, batch, sampling) if sampling else batch.inputs
+        total, attention = self._taught(seen, batch, inputs)
+        coverage = attention_coverage(attention, batch) if self.coverage else total.new_zeros(())
+        return Losses(total, coverage)
+
+    def _taught(
+        self,
+        seen: Seen,
+        batch: Batch,
+        inputs: Int[Tensor, "image position"],
+        weights: Float[Tensor, "image position"] | None = None,
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "image position region"]]:
+        """The loss summed over all words, each weighed where weights are given, and where every position looked."""
         nats, attention, state = [], [], seen.start
-        for part in _parts(batch, inputs, self.checkpointing and torch.is_grad_enabled()):
+        for part in _parts(batch, inputs, weights, self.checkpointing and torch.is_grad_enabled()):
             if self.checkpointing:
                 found = checkpoint(self._teach, seen, state, part, use_reentrant=False)
             else:
@@ -98,15 +109,16 @@ class TeacherForcing(Teaching[Batch]):
             nats.append(found[0])
             attention.append(found[1])
             state = found[2]
-        total = torch.stack(nats).sum()
-        coverage = attention_coverage(torch.cat(attention, dim=1), batch) if self.coverage else total.new_zeros(())
-        return Losses(total, coverage)
+        return torch.stack(nats).sum(), torch.cat(attention, dim=1)
 
     def _teach(self, seen: Seen, state: State, part: Part) -> tuple[Tensor, Tensor, State]:
         taught = self.decoder.teach(seen, state, part.inputs, part.active, part.said)
         targets = part.targets.flatten().index_select(0, part.said)
-        smoothing = self.label_smoothing if self.training else 0.0
-        return cross_entropy(taught.features, self.decoder.vocab, targets, smoothing), taught.attention, taught.state
+        # Smoothing is of what people wrote: a word that was drawn is rewarded or it is not.
+        smoothing = self.label_smoothing if self.training and part.weights is None else 0.0
+        weights = None if part.weights is None else part.weights.flatten().index_select(0, part.said)
+        nats = cross_entropy(taught.features, self.decoder.vocab, targets, smoothing, weights)
+        return nats, taught.attention, taught.state
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -122,18 +134,25 @@ class Part(NamedTuple):
     targets: Int[Tensor, "image position"]
     said: Int[Tensor, " word"]
     active: tuple[int, ...]
+    weights: Float[Tensor, "image position"] | None
 
 
-def _parts(batch: Batch, inputs: Int[Tensor, "image position"], several: bool) -> list[Part]:
+def _parts(
+    batch: Batch,
+    inputs: Int[Tensor, "image position"],
+    weights: Float[Tensor, "image position"] | None,
+    several: bool,
+) -> list[Part]:
     if not several:
-        return [Part(inputs, batch.targets, batch.said, batch.active)]
+        return [Part(inputs, batch.targets, batch.said, batch.active, weights)]
     size = math.ceil(len(batch.active) ** 0.5)
     parts, start = [], 0
     for first in range(0, len(batch.active), size):
         active = batch.active[first : first + size]
         here = slice(start, start + sum(active))
         targets = batch.targets[:, here]
-        parts.append(Part(inputs[:, here], targets, (targets != PAD).flatten().nonzero().squeeze(1), active))
+        said = (targets != PAD).flatten().nonzero().squeeze(1)
+        parts.append(Part(inputs[:, here], targets, said, active, None if weights is None else weights[:, here]))
         start = here.stop
     return parts
 

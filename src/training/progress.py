@@ -15,7 +15,8 @@ class Progress:
 
     Attributes:
         step: optimiser steps done; what they exceed the finished epochs by is the position in the epoch.
-        words, loss, norms: sums over the steps of the epoch under way: target words, nats, gradient norms.
+        words, loss, norms: sums over the steps of the epoch under way: target words, nats, the `normed` finite gradient
+            norms.
         history: one row per finished epoch.
         events: decisions and incidents, (epoch, text).
         reward: sum over the images of the epoch under way.
@@ -27,6 +28,7 @@ class Progress:
     words: float = 0.0
     loss: float = 0.0
     norms: float = 0.0
+    normed: int = 0
     best_epoch: int = 0
     best_cider: float = -1.0
     history: list[dict[str, float]] = field(default_factory=list)

@@ -33,6 +33,7 @@ class RecurrentLearner(Learner[Batch]):
     Args:
         encoder: needed for `train.finetune_encoder` alone.
         data_root: where its pictures lie.
+        written: what people wrote, where `manifest` has other captions too: drawn captions are held against it.
     """
 
     section = "train"
@@ -47,10 +48,13 @@ class RecurrentLearner(Learner[Batch]):
         group: Group,
         encoder: Encoder | None = None,
         data_root: Path = Path("data"),
+        written: Manifest | None = None,
     ) -> None:
         train, words = settings.train, settings.prepare.max_words
         self.train, self.vocabulary = train, vocabulary
         self.images = CaptionedImages(manifest.split("train"), manifest.rows("train"), vocabulary, words)
+        people = written or manifest
+        self.written = CaptionedImages(people.split("train"), people.rows("train"), vocabulary, words)
         held_out = CaptionedImages(manifest.split("val"), manifest.rows("val"), vocabulary, words)
         search = settings.decode.model_copy(update={"beam_size": 1, "block_ngrams": 0})
         self.validation = Validation(held_out, manifest, search.batch_images, group)
@@ -73,6 +77,7 @@ class RecurrentLearner(Learner[Batch]):
                 encoder.pixels, encoder.image_size, manifest, data_root, settings.embed.workers
             )
         self.encoder_learns = False
+        self.untaught: dict[str, Tensor] = {}
 
     def groups(self) -> list[dict[str, Any]]:
         groups = parameter_groups(self.decoder, self.train.weight_decay)
@@ -91,8 +96,9 @@ class RecurrentLearner(Learner[Batch]):
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         self.decoder.load_state_dict(under("decoder.", weights))
-        if self.encoder is not None and (tuned := under("encoder.", weights)):
-            self.encoder.load_used_state(tuned, "the saved state")
+        if self.encoder is not None and self.encoder_learns:
+            # The best decoder may be one of before the encoder began to learn: then it saw with the encoder of then.
+            self.encoder.load_used_state(under("encoder.", weights) or self.untaught, "the saved state")
 
     def phases(self, train: Train) -> list[Phase]:
         quiet = train.learning_rate * train.final_learning_rate
@@ -113,11 +119,12 @@ class RecurrentLearner(Learner[Batch]):
         if kind == WITH_ENCODER:
             if self.encoder is None or self.read_pixels is None:
                 raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
+            self.untaught = {name: value.detach().clone() for name, value in self.encoder.used_state().items()}
             self.encoder.learn(checkpointing=self.train.gradient_checkpointing)
             self.read, self.encoder_learns = self.read_pixels, True
             self.reading = "pictures are decoded for an encoder that learns"
         if kind == SELF_CRITICAL:
-            reward = CiderReward(self.images)
+            reward = CiderReward(self.written)
             self.teaching = SelfCritical(
                 self.forcing, reward, self.train.self_critical_samples, self.validation_search.max_words
             )

@@ -89,6 +89,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
         group,
         encoder=_encoder(settings, embeddings) if settings.train.finetune_encoder else None,
         data_root=settings.dataset.root,
+        written=manifest,
     )
     trainer = Trainer(learner, settings.train, settings.seed, group)
     hashes = {"dataset": manifest.digest, "embeddings": embeddings.digest}
@@ -168,7 +169,7 @@ def _summarise(trainer: Trainer[Batch], run: tracking.Run) -> dict[str, float]:
     figures = {
         "val_CIDEr": progress.best_cider,
         "val_loss": best["val_loss"],
-        "train_loss": best["train_loss"],
+        **({"train_loss": best["train_loss"]} if "train_loss" in best else {"train_reward": best["train_reward"]}),
         "best_epoch": progress.best_epoch,
         "epochs": len(progress.history),
         "train_seconds": sum(row["seconds"] for row in progress.history),

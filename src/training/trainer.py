@@ -67,11 +67,13 @@ class Trainer(Generic[P]):
             heed(watch, self.group, epoch, row)
         for epoch, text in progress.events:
             run.event(epoch, text)
-        run.tag("inputs", self.learner.reading)
+        self._tell_reading(run)
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:
                 monitor.snapshot()  # what went before is no part of the epoch
-                row = {**self._epoch(epoch, folder, stop, monitor, run), **monitor.snapshot(), **self._validate()}
+                row = {**self._epoch(epoch, folder, stop, monitor, run), **monitor.snapshot()}
+                self.save(folder)  # validation takes longer than those wait who asked this process to stop
+                row |= self._validate()
                 decisions = self._close_epoch(epoch + 1, row)
                 # On disk first: after a crash between the two the next attempt logs the epoch, and nothing twice.
                 self.save(folder)
@@ -101,7 +103,13 @@ class Trainer(Generic[P]):
         progress.controller = Controller(best=progress.best_cider)
         self.learner.begin(self.phase.kind)
         self._tell(run, epoch, self.phase.told)
+        self._tell_reading(run)
         return epoch
+
+    def _tell_reading(self, run: Run) -> None:
+        run.tag("inputs", self.learner.reading)
+        if self.group.is_main:
+            tqdm.write(self.learner.reading)
 
     @property
     def phase(self) -> Phase:
@@ -145,7 +153,9 @@ class Trainer(Generic[P]):
                 progress.words += words
                 progress.loss += loss
                 progress.reward += reward
-                progress.norms += norm
+                if np.isfinite(norm):  # with a scaler some are not: their steps are left out
+                    progress.norms += norm
+                    progress.normed += 1
                 monitor.count(images=len(chosen), captions=captions)
                 bar.update()
                 if stopping:
@@ -153,13 +163,13 @@ class Trainer(Generic[P]):
                     raise stop.grant()
                 if progress.step % train.save_every_steps == 0 and progress.step % self.steps_per_epoch:
                     self.save(folder)
-        figures = {
-            "train_loss": progress.loss / progress.words,
-            "gradient_norm": progress.norms / len(order),
+        rewarded = self.phase.kind == SELF_CRITICAL  # what is minimised then is no loss that a number could tell
+        return {
+            **({"train_reward": progress.reward / len(self.images)} if rewarded else {}),
+            **({} if rewarded else {"train_loss": progress.loss / progress.words}),
+            "gradient_norm": progress.norms / max(1, progress.normed),
             "learning_rate": self._learning_rates(progress.step - 1)[0],
         }
-        rewarded = {"train_reward": progress.reward / len(self.images)} if self.phase.kind == SELF_CRITICAL else {}
-        return figures | rewarded
 
     def step(
         self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int, run: Run
@@ -273,7 +283,7 @@ class Trainer(Generic[P]):
     def _close_epoch(self, epoch: int, row: Mapping[str, float]) -> list[str]:
         """Take in a finished epoch. Returns what the controller decided."""
         progress = self.progress
-        progress.words = progress.loss = progress.norms = progress.reward = 0.0
+        progress.words = progress.loss = progress.norms = progress.reward = progress.normed = 0
         progress.history.append(dict(row))
         if row["val_CIDEr"] > progress.best_cider:
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]
@@ -283,7 +293,10 @@ class Trainer(Generic[P]):
             self.best = {name: value.detach().cpu().clone() for name, value in self.learner.weights().items()}
             if averaged and self.average:
                 self.average.swap()
-        decisions = progress.controller.after_epoch(row, self.train.adapt)
+        adapt = self.train.adapt
+        if self.phase.kind == SELF_CRITICAL:  # all its words are the decoder's own
+            adapt = adapt.model_copy(update={"most_sampling": 0.0})
+        decisions = progress.controller.after_epoch(row, adapt)
         progress.events += [(epoch, text) for text in decisions]
         return decisions
 

@@ -61,7 +61,7 @@ def main() -> None:
         if stop:
             raise stop.grant()
     if options.apply and found.changes:
-        sys.exit(subprocess.run(found.command).returncode)
+        sys.exit(subprocess.run([sys.executable, "-m", *found.command]).returncode)
 
 
 def _supervise(search: Search, environment: dict[str, str], stop: StopRequest, begun: float, console: Console) -> None:

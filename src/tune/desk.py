@@ -26,6 +26,8 @@ from src.tune.study import Search
 from src.tune.suggestions import Overrides, suggest
 
 WORKER, BEAT, ATTEMPTS, ERROR = "worker", "beat", "attempts", "error"
+FAILURES_IN_A_ROW = 5
+"""That are no accident: something is wrong with the machine or the data, not with the parameters."""
 """Attributes of a trial: who does it, its last sign of life, how often it was begun, why it failed."""
 BEAT_SECONDS = 10.0
 LEASE_SECONDS = 60.0

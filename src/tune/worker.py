@@ -28,14 +28,12 @@ from src.processes import Group, processes
 from src.tracking import Pruned, Run, Terminated
 from src.training.stopping import StopRequest, stop_requests
 from src.training.train import train
-from src.tune.desk import ERROR, Desk, signs_of_life
+from src.tune.desk import ERROR, FAILURES_IN_A_ROW, Desk, signs_of_life
 from src.tune.study import Search, open_search
 from src.tune.suggestions import Overrides, settings_of
 
 RUN_OF_TRIAL, STATE_TAG = "run", "tune.state"
 POLL_SECONDS = 2.0
-FAILURES_IN_A_ROW = 5
-"""That are no accident: something is wrong with the machine or the data, not with the parameters."""
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,18 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
+import torch
+from optuna.trial import TrialState
+
 from src.errors import UserError
+from src.processes import cores
+from src.tune.desk import ERROR, FAILURES_IN_A_ROW
 from src.tune.study import Search
 
-PATIENCE = 60.0
+PATIENCE = 150.0
 """Seconds in which a worker that was asked to stop has saved its state."""
 RESTARTS = 3
 """Of workers, while no trial is finished in between: more would not help."""
@@ -27,10 +33,11 @@ class Workforce:
         self._search = search
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._restarts, self._finished = 0, -1
+        self._before = {trial.number for trial in search.finished()}
         self._environment = {**environment, "TQDM_MININTERVAL": "3600"}
         settings = search.settings
         processes = settings.tune.workers * max(1, settings.train.processes)
-        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
         for number in range(settings.tune.workers):
             self._start(number)
 
@@ -43,7 +50,12 @@ class Workforce:
         Raises:
             UserError: they die whenever they are started.
         """
-        finished = len(self._search.finished())
+        trials = [trial for trial in self._search.finished() if trial.number not in self._before]
+        last = sorted(trials, key=lambda trial: trial.datetime_complete or datetime.min)[-FAILURES_IN_A_ROW:]
+        if len(last) == FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in last):
+            reason = last[-1].user_attrs.get(ERROR, "see the worker's log")
+            raise UserError(f"{len(last)} trials in a row failed ({reason}): correct that and give the command again")
+        finished = len(trials)
         if finished != self._finished:
             self._restarts, self._finished = 0, finished
         for number, worker in list(self._workers.items()):
@@ -78,7 +90,10 @@ class Workforce:
         with self.log(number).open("ab") as log:
             self._workers[number] = subprocess.Popen(
                 [sys.executable, "-m", "src.launch", "--with-parent", "src.tune.worker", "--trials", trials],
-                env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env=self._environment | _gpu(number, self._search.settings.train.processes),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is this command's to hand on
             )  # fmt: skip
 
@@ -91,6 +106,15 @@ def workforce(search: Search, environment: Mapping[str, str]) -> Iterator[Workfo
         yield force
     finally:
         force.stop()
+
+
+def _gpu(number: int, processes: int) -> dict[str, str]:
+    """A GPU of its own for each worker of one process, where there are several; they would all take the first."""
+    if processes != 1 or torch.cuda.device_count() < 2:
+        return {}
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]
+    return {"CUDA_VISIBLE_DEVICES": visible[number % len(visible)]}
 
 
 def _tail(path: Path) -> str:

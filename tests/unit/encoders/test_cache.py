@@ -98,6 +98,27 @@ def test_row_i_is_the_grid_of_image_i(fill, expected):
     assert not list(fill.scratch.glob("embed-*"))
 
 
+def test_pictures_that_were_exchanged_meanwhile_are_not_gone_on_with_nor_opened(fill):
+    def known(shift: int) -> Manifest:
+        images = [replace(image, location=replace(image.location, crc32=number + shift))
+                  for number, image in enumerate(fill.manifest.images)]  # fmt: skip
+        return Manifest.of(images)
+
+    fill.manifest = known(0)
+    with pytest.raises(ImageError):  # these are no checksums of theirs
+        fill()
+    former = cache._index(fill.manifest)
+    fill.manifest = known(1)
+    assert cache._index(fill.manifest) != former
+    fill.manifest = Manifest.of(
+        replace(image, location=replace(image.location, crc32=None)) for image in known(0).images
+    )
+    fill()
+    fill.manifest = known(0)
+    with pytest.raises(UserError, match="not the"):
+        fill.open()
+
+
 def test_an_interrupted_extraction_goes_on_with_the_rows_it_lacks(fill, expected):
     with pytest.raises(Interrupted):
         fill(after=6)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from coloured import Coloured
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
@@ -138,6 +139,31 @@ def test_a_folder_with_pickles_alone_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can compute in fp16")
+def test_a_checkpoint_that_lacks_weights_is_not_filled_up_at_random(colours: Coloured, tmp_path):
+    colours.baseline().save(tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    save_file({name: value for name, value in load_file(file).items() if "text_decoder" not in name}, file,
+              metadata={"format": "pt"})  # fmt: skip
+    with pytest.raises(UserError, match="weights are missing"):
+        Baseline.read(tmp_path / "model", Settings(checkpoint=str(tmp_path / "model")))
+
+
+def test_a_checkpoint_without_its_words_is_refused(colours: Coloured, tmp_path):
+    colours.baseline().save(tmp_path / "model")
+    for file in (tmp_path / "model").glob("token*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"cannot be used"):
+        Baseline.read(tmp_path / "model", Settings(checkpoint=str(tmp_path / "model")))
+
+
+def test_a_damaged_checkpoint_is_one_line(colours: Coloured, tmp_path):
+    colours.baseline().save(tmp_path / "model")
+    file = tmp_path / "model" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be used"):
+        Baseline.read(tmp_path / "model", Settings(checkpoint=str(tmp_path / "model")))
+
+
 def test_fp16_without_a_gpu_is_refused(colours: Coloured):
     baseline = replace(colours.baseline(), settings=colours.changed(precision="fp16").baseline)
     with pytest.raises(UserError, match=r"baseline\.precision is fp16, which needs a GPU"):

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -32,7 +33,7 @@ from src.models.captioner import Captioner
 from src.places import Places
 from src.registry.evaluated import evaluated
 from src.registry.promotion import promote
-from src.registry.registration import NEEDED, NEEDED_BY_BLIP, pack, requirements
+from src.registry.registration import NEEDED, NEEDED_BY_BLIP, PROJECT, pack, requirements
 from src.registry.versions import CHAMPION, FOLDER, Registry
 
 LOAD = """\
@@ -133,6 +134,11 @@ def test_a_packed_model_holds_no_pickle(packed: Path) -> None:
 
     assert not suffixes & {".pkl", ".pickle", ".pt", ".pth", ".bin", ".cloudpickle"}
     assert ".safetensors" in suffixes
+
+
+def test_a_packed_model_does_not_say_where_it_was_made(packed: Path) -> None:
+    described = (packed / "MLmodel").read_text()
+    assert str(PROJECT) not in described and tempfile.gettempdir() not in described
 
 
 def test_requirements_are_the_locks(packed: Path) -> None:

@@ -79,6 +79,23 @@ def test_the_encoder_begins_to_learn_beside_the_best_decoder_not_the_latest(tuna
     assert list(run.rows) == [1, 2, 3, 4]
 
 
+def test_after_it_drawn_captions_are_taught_beside_the_encoder_that_the_best_decoder_saw_with(tunable, worse):
+    settings = {"epochs": 1, "finetune_encoder": 1, "self_critical_epochs": 1}
+    trainer = tunable.changed(**settings).trainer()
+    before = {name: value.clone() for name, value in trainer.learner.encoder.used_state().items()}
+    begun: list[dict[str, torch.Tensor]] = []
+    begin = trainer.learner.begin
+
+    def noted(kind: str) -> None:
+        begun.append({name: value.clone() for name, value in trainer.learner.encoder.used_state().items()})
+        begin(kind)
+
+    trainer.learner.begin = noted
+    fitted(trainer)
+    assert trainer.progress.best_epoch == 1
+    assert len(begun) == 2 and all(torch.equal(value, before[name]) for name, value in begun[1].items())
+
+
 def test_its_averages_begin_with_that_decoder(tunable, monkeypatch):
     adapt = tunable.settings.train.adapt.model_copy(update={"ema_decay": 0.5})
     trainer = tunable.changed(epochs=3, adapt=adapt).trainer()
