@@ -48,8 +48,9 @@ def main() -> None:
     processes = settings.processes or max(1, torch.cuda.device_count())
     # The agent's own account of a failure is three screens long; the stage has said what was wrong.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    # Threads that wait spin by default: beside one other busy process a step then takes ten times as long and more.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Waiting threads spin for a moment only, not for as long as they like: as fast alone, several times as fast beside
+    # another busy process.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with the shared one a restart may hang under gloo
     for restart in range(settings.restarts + 1):
