@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from rich.console import Console
 
@@ -61,7 +63,8 @@ def main() -> None:
         if stop:
             raise stop.grant()
     if options.apply and found.changes:
-        sys.exit(subprocess.run([sys.executable, "-m", *found.command]).returncode)
+        program = shutil.which("dvc") or str(Path(sys.executable).with_name("dvc"))  # the latter where no one activated
+        sys.exit(subprocess.run([program, *found.command[1:]]).returncode)
 
 
 def _supervise(search: Search, environment: dict[str, str], stop: StopRequest, begun: float, console: Console) -> None:
