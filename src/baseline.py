@@ -13,6 +13,8 @@ import torch
 from src import tracking
 from src.captioning import Captioning
 from src.config import Settings, fingerprint
+from src.contenders import BASELINE as NAME
+from src.contenders import CAPTIONS_FILE
 from src.data.manifest import Manifest
 from src.data.tokens import words
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
@@ -26,8 +28,6 @@ from src.training.recovery import fit, held, restored, tracked
 from src.training.stopping import StopRequest, stop_requests
 from src.training.trainer import Trainer
 
-NAME = "BLIP"
-CAPTIONS_FILE = "captions.json"
 EXAMPLES = 20
 PACE = {"batch_images", "workers", "cache_mebibytes", "save_every_steps"}
 """Parameters that change nothing but the pace."""

@@ -17,7 +17,7 @@ from src.encoders.encoder import Encoder
 from src.errors import UserError
 from src.models.decoder import Decoder
 from src.processes import Group
-from src.training.batches import Batch, CaptionedImages, Reader
+from src.training.batches import Batch, CaptionedImages, EncodedImages, Reader
 from src.training.gradients import parameter_groups, under
 from src.training.grids import grid_reader
 from src.training.learner import SELF_CRITICAL, TEACHING, WITH_ENCODER, Learner, Phase
@@ -51,15 +51,14 @@ class RecurrentLearner(Learner[Batch]):
         written: Manifest | None = None,
     ) -> None:
         train, words = settings.train, settings.prepare.max_words
-        self.train, self.vocabulary = train, vocabulary
+        self.train, self.vocabulary, self.caption_words = train, vocabulary, words
         self.images = CaptionedImages(manifest.split("train"), manifest.rows("train"), vocabulary, words)
-        people = written or manifest
-        self.written = CaptionedImages(people.split("train"), people.rows("train"), vocabulary, words)
+        self.written = None if written is manifest else written
         held_out = CaptionedImages(manifest.split("val"), manifest.rows("val"), vocabulary, words)
         search = settings.decode.model_copy(update={"beam_size": 1, "block_ngrams": 0})
         self.validation = Validation(held_out, manifest, search.batch_images, group)
         self.decoder, self.encoder = decoder.to(group.device), encoder
-        self.validation_search = search
+        self.said_words = search.max_words
         self.teaching = self.forcing = TeacherForcing(
             decoder,
             train.label_smoothing,
@@ -124,7 +123,12 @@ class RecurrentLearner(Learner[Batch]):
             self.read, self.encoder_learns = self.read_pixels, True
             self.reading = "pictures are decoded for an encoder that learns"
         if kind == SELF_CRITICAL:
-            reward = CiderReward(self.written)
-            self.teaching = SelfCritical(
-                self.forcing, reward, self.train.self_critical_samples, self.validation_search.max_words
-            )
+            reward = CiderReward(self._written_images())
+            self.teaching = SelfCritical(self.forcing, reward, self.train.self_critical_samples, self.said_words)
+
+    def _written_images(self) -> EncodedImages[Batch]:
+        """The training split as people wrote it."""
+        people = self.written
+        if people is None:
+            return self.images
+        return CaptionedImages(people.split("train"), people.rows("train"), self.vocabulary, self.caption_words)
