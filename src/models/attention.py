@@ -40,6 +40,9 @@ def scores(
     Args:
         keys, queries: their `exponentials`.
     """
+    if torch.compiler.is_compiling():
+        halves = 1 / (1 + keys.unsqueeze(1) * queries.unsqueeze(2))
+        return (halves * v).sum(dim=-1) * -2
     found = keys.new_empty(*queries.shape[:2], keys.shape[1])
     for images, halves in _chunks(keys, queries):
         torch.matmul(halves, v, out=found[images])
@@ -61,6 +64,13 @@ def add_gradients(
     Args:
         gradient: of the scores; each row sums to 0, as behind a softmax.
     """
+    if torch.compiler.is_compiling():
+        halves = 1 / (1 + keys.unsqueeze(1) * queries.unsqueeze(2))
+        own = gradient.unsqueeze(-1)
+        slope = (halves - halves * halves) * own
+        v_gradient -= 2 * (halves * own).sum(dim=(0, 1, 2))
+        key_gradient += slope.sum(dim=1)
+        return slope.sum(dim=2)
     query_gradient = torch.empty_like(queries)
     for images, halves in _chunks(keys, queries):
         own = gradient[images]

@@ -7,7 +7,7 @@ depends on the image alone is computed once per image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.models import attention
+from src.models.fusion import Fuse, as_written
 from src.models.recurrence import GATES, Memory, State, Weights, recur, step
 
 
@@ -69,11 +70,15 @@ class Decoder(nn.Module):
 
     Regions carry a learnt position, the context is gated by a scalar (Xu et al. 2015, section 4.2.1), and words come
     out of hidden state, context and last word together (deep output, Pascanu et al. 2014).
+
+    Attributes:
+        fuse: how teacher forcing runs what lies between its matrix products.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.fuse: Fuse[Any] = as_written
         hidden, embedding = config.hidden_size, config.embedding_size
         gates = hidden * GATES[config.rnn]
         self.cell_size = {"lstm": hidden, "gru": 0}[config.rnn]
@@ -180,6 +185,7 @@ class Decoder(nn.Module):
             Weights(self.recurrent.weight, self.recurrent.bias, self.score),
             State(state.hidden[:, : active[0]], state.cell[:, : active[0]]),
             state.hidden.dtype,
+            self.fuse,
         )
         features = self._features(recurred.hidden, recurred.weighed, seen.regions, embedded, said)
         return Taught(features, recurred.attention, recurred.state)
@@ -210,7 +216,7 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "*position hidden"]:
         """What the next word is told from, at every position or at those in `said`."""
         context = torch.bmm(weighed.to(regions.dtype), regions)
-        known = torch.cat([hidden, context, embedded], dim=-1)
+        known = torch.cat([hidden, context, embedded.to(hidden.dtype)], dim=-1)
         if said is not None:
             known = known.flatten(0, 1).index_select(0, said)
         features: Tensor = self.dropout(self.output(known).tanh())
@@ -239,4 +245,4 @@ class Dropout(nn.Module):
         words = -(-values.numel() // 8)
         random = torch.empty(words, dtype=torch.int64, device=values.device).random_(-(2**63), None)
         keep = random.view(torch.uint8)[: values.numel()].view(values.shape) >= self.threshold
-        return values * keep * (256 / (256 - self.threshold))
+        return (values * keep).mul_(256 / (256 - self.threshold))

@@ -17,8 +17,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from src.models import attention
+from src.models.fusion import Fuse, as_written
 
 Cell = Literal["lstm", "gru"]
 GATES = {"lstm": 4, "gru": 3}
@@ -111,6 +113,78 @@ def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Me
     return Step(State(new.to(state.hidden.dtype), state.cell), looked, openness, query, gates, recurrent_candidate)
 
 
+class Back(NamedTuple):
+    """The gradients that a step passes on.
+
+    Attributes:
+        inputs: of the words' share of the gates.
+        product: of the product with the hidden state.
+        state: of the state before.
+    """
+
+    inputs: Float[Tensor, "image caption gate"]
+    product: Float[Tensor, "image caption product"]
+    state: State
+
+
+def step_back(
+    cell: Cell,
+    memory: Memory,
+    before: State,
+    done: Step,
+    d_state: State,
+    d_looked: Float[Tensor, "image caption region"],
+    d_weighed: Float[Tensor, "image caption region"],
+    key_gradient: Float[Tensor, "image region attention"],
+    v_gradient: Float[Tensor, " attention"],
+) -> Back:
+    """The backward pass of `step`.
+
+    Args:
+        before: the state that `done` was computed from.
+        d_state, d_looked, d_weighed: gradients of the new state, of the attention, and of attention times openness.
+        key_gradient, v_gradient: this step's share is added to them (see `attention.add_gradients`).
+    """
+    matrix, v = memory.weights.matrix, memory.weights.v
+    dtype, wide = matrix.dtype, v.dtype
+    d_h = d_state.hidden
+    if cell == "lstm":
+        enter, forget, proposal, leave = done.gates.chunk(4, dim=-1)
+        squashed = done.state.cell.tanh()
+        d_c = d_state.cell + d_h * leave * (1 - squashed * squashed)
+        d_in = torch.cat(
+            [
+                d_c * proposal * enter * (1 - enter),
+                d_c * before.cell * forget * (1 - forget),
+                d_c * enter * (1 - proposal * proposal),
+                d_h * squashed * leave * (1 - leave),
+            ],
+            dim=-1,
+        )
+        d_recurrent = d_in
+        back_cell = d_c * forget
+    else:
+        reset, update, proposal = done.gates.chunk(3, dim=-1)
+        d_proposal = d_h * (1 - update) * (1 - proposal * proposal)
+        d_update = d_h * (before.hidden.to(wide) - proposal) * update * (1 - update)
+        d_reset = d_proposal * done.candidate * reset * (1 - reset)
+        d_in = torch.cat([d_reset, d_update, d_proposal], dim=-1)
+        d_recurrent = torch.cat([d_reset, d_update, d_proposal * reset], dim=-1)
+        back_cell = d_state.cell
+    d_in = d_in.to(dtype)
+    looked, opened = done.attention, done.openness
+    d_w = torch.bmm(d_in, memory.gates.transpose(1, 2)).to(wide) + d_weighed
+    d_open = (d_w * looked).sum(dim=-1, keepdim=True)
+    d_look = d_w * opened + d_looked
+    d_score = looked * (d_look - (looked * d_look).sum(dim=-1, keepdim=True))
+    d_query = attention.add_gradients(memory.keys, done.query, v, d_score, key_gradient, v_gradient)
+    d_product = torch.cat([d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1).to(dtype)
+    back_hidden = (d_product.flatten(0, 1) @ matrix).view(d_h.shape).to(wide)
+    if cell == "gru":
+        back_hidden = back_hidden + d_h * update
+    return Back(d_in, d_product, State(back_hidden, back_cell))
+
+
 class Recurred(NamedTuple):
     """All steps of a teacher-forced pass, packed as the inputs were.
 
@@ -134,6 +208,7 @@ def recur(
     weights: Weights,
     state: State,
     dtype: torch.dtype,
+    fuse: Fuse[Any] = as_written,
 ) -> Recurred:
     """Run packed captions through the cell from `state`; differentiable in every tensor.
 
@@ -141,9 +216,10 @@ def recur(
         active: captions per image in each step, never growing; `word_gates` holds the steps one behind the other.
         keys: of the regions, not yet their exponentials.
         dtype: of the matrix products.
+        fuse: how a step and its backward pass are run.
     """
     hidden, looked, weighed, content = _Recurrence.apply(
-        cell, tuple(active), dtype, word_gates, region_gates, keys, *weights, *state
+        cell, tuple(active), dtype, fuse, word_gates, region_gates, keys, *weights, *state
     )
     return Recurred(hidden, looked, weighed, State(hidden[:, hidden.shape[1] - active[-1] :], content))
 
@@ -155,6 +231,7 @@ class _Recurrence(torch.autograd.Function):
         cell: Cell,
         active: tuple[int, ...],
         dtype: torch.dtype,
+        fuse: Fuse[Any],
         word_gates: Tensor,
         region_gates: Tensor,
         keys: Tensor,
@@ -166,19 +243,21 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.autocast(keys.device.type, enabled=False):
             wide = torch.promote_types(dtype, torch.float32)
+            hidden, content = hidden.detach(), content.detach()
             weights = Weights(matrix.to(dtype), bias.to(dtype), v.to(wide))
             memory = Memory(keys, attention.exponentials(keys), region_gates.to(dtype), weights)
             first = state = State(hidden.to(dtype), content.to(wide))
             steps: list[Step] = []
+            run = fuse(step)
             for inputs in torch.split(word_gates, list(active), dim=1):
                 count = inputs.shape[1]
-                steps.append(step(cell, inputs, memory, State(state.hidden[:, :count], state.cell[:, :count])))
+                steps.append(run(cell, inputs, memory, State(state.hidden[:, :count], state.cell[:, :count])))
                 state = steps[-1].state
             all_hidden = torch.cat([one.state.hidden for one in steps], dim=1)
             looked = torch.cat([one.attention for one in steps], dim=1)
             openness = torch.cat([one.openness for one in steps], dim=1)
             weighed = looked * openness
-            ctx.cell, ctx.active = cell, active
+            ctx.cell, ctx.active, ctx.fuse = cell, active, fuse
             ctx.dtypes = [x.dtype for x in (word_gates, region_gates, keys, matrix, bias, v, hidden, content)]
             ctx.save_for_backward(
                 memory.keys,
@@ -199,7 +278,8 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, d_hidden: Tensor, d_looked: Tensor, d_weighed: Tensor, d_content: Tensor
     ) -> tuple[Tensor | None, ...]:
         keys, region_gates, matrix, v, hidden_0, cell_0, hidden, looked, openness, *kept = ctx.saved_tensors
-        size = hidden.shape[-1]
+        memory = Memory(keys, keys, region_gates, Weights(matrix, v, v))  # neither regions nor bias are asked for
+        run, size = ctx.fuse(step_back), hidden.shape[-1]
         dtype, wide = matrix.dtype, v.dtype
         weighed = looked * openness
         d_inputs = hidden.new_empty(*hidden.shape[:2], region_gates.shape[-1])
@@ -214,49 +294,25 @@ class _Recurrence(torch.autograd.Function):
             before = slice(here.start - ctx.active[time - 1], here.start - ctx.active[time - 1] + count)
             former_hidden = hidden[:, before] if time else hidden_0
             former_cell = kept[4 * (time - 1)][:, :count] if time else cell_0
-            content, acts, query, candidate = kept[4 * time : 4 * time + 4]
-            d_h = d_hidden[:, here].to(wide, copy=True)  # the incoming gradient belongs to autograd
+            content, gates, query, candidate = kept[4 * time : 4 * time + 4]
+            done = Step(State(hidden[:, here], content), looked[:, here], openness[:, here], query, gates, candidate)
+            # The incoming gradient belongs to autograd; captions that end here bring nothing from later steps.
+            d_h = d_hidden[:, here].to(wide, copy=True)
             d_h[:, : back_hidden.shape[1]] += back_hidden
-            if ctx.cell == "lstm":
-                enter, forget, proposal, leave = acts.chunk(4, dim=-1)
-                squashed = content.tanh()
-                d_c = d_h * leave * (1 - squashed * squashed)
-                d_c[:, : back_cell.shape[1]] += back_cell
-                d_in = torch.cat(
-                    [
-                        d_c * proposal * enter * (1 - enter),
-                        d_c * former_cell * forget * (1 - forget),
-                        d_c * enter * (1 - proposal * proposal),
-                        d_h * squashed * leave * (1 - leave),
-                    ],
-                    dim=-1,
-                )
-                d_recurrent = d_in
-                back_cell = d_c * forget
-                carried = None
-            else:
-                reset, update, proposal = acts.chunk(3, dim=-1)
-                d_proposal = d_h * (1 - update) * (1 - proposal * proposal)
-                d_update = d_h * (former_hidden.to(wide) - proposal) * update * (1 - update)
-                d_reset = d_proposal * candidate * reset * (1 - reset)
-                d_in = torch.cat([d_reset, d_update, d_proposal], dim=-1)
-                d_recurrent = torch.cat([d_reset, d_update, d_proposal * reset], dim=-1)
-                carried = d_h * update
-            d_in = d_in.to(dtype)
-            d_inputs[:, here] = d_in
-            d_w = torch.bmm(d_in, region_gates.transpose(1, 2)).to(wide) + d_weighed[:, here]
-            d_open = (d_w * looked[:, here]).sum(dim=-1, keepdim=True)
-            d_look = d_w * openness[:, here] + d_looked[:, here]
-            d_score = looked[:, here] * (d_look - (looked[:, here] * d_look).sum(dim=-1, keepdim=True))
-            d_query = attention.add_gradients(keys, query, v, d_score, d_keys, d_v)
-            opened = openness[:, here]
-            d_product[:, here] = torch.cat([d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1).to(
-                dtype
+            d_c = functional.pad(back_cell, (0, 0, 0, d_h.shape[1] - back_cell.shape[1]))
+            back = run(
+                ctx.cell,
+                memory,
+                State(former_hidden, former_cell),
+                done,
+                State(d_h, d_c),
+                d_looked[:, here],
+                d_weighed[:, here],
+                d_keys,
+                d_v,
             )
-            flat = d_product[:, here].reshape(-1, matrix.shape[0])
-            back_hidden = (flat @ matrix).view(*d_h.shape).to(wide)
-            if carried is not None:
-                back_hidden = back_hidden + carried
+            d_inputs[:, here], d_product[:, here] = back.inputs, back.product
+            back_hidden, back_cell = back.state
         ahead = _before(ctx.active, ends, hidden_0, hidden)
         flat = d_product.flatten(0, 1)
         d_matrix = flat.T @ ahead.flatten(0, 1)
@@ -266,12 +322,12 @@ class _Recurrence(torch.autograd.Function):
             d_region_gates,
             d_keys * (4 * v),
             d_matrix,
-            flat.sum(dim=0, dtype=wide),
+            (flat.new_ones(1, len(flat)) @ flat)[0],
             d_v,
             back_hidden,
             back_cell if cell_0.numel() else torch.zeros_like(cell_0),
         )
-        return (None, None, None, *(x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
+        return (None, None, None, None, *(x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
 
 
 def _before(active: Sequence[int], ends: Sequence[int], first: Tensor, values: Tensor) -> Tensor:

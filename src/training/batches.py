@@ -23,6 +23,9 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 POOL = 48
 """Batches' worth of shuffled images among which similar lengths are brought together: enough to pack well, few enough
 to keep the order random."""
+POSITIONS_AT_ONCE = 4
+WORDS_AT_ONCE = 256
+"""What the number of words in a batch is rounded up to."""
 
 
 class Packed(Protocol):
@@ -50,7 +53,8 @@ class Batch:
         rows: the images' rows in the embedding cache.
         inputs: the word each position continues from; `<start>` at the first step.
         targets: the word to say there; `<pad>` where a slot's caption is over before the others of its slot.
-        said: positions that hold a word, as indices into the flattened `image position`.
+        said: positions that hold a word, as indices into the flattened `image position`; filled up, where there are
+            any, with a position that holds none.
         slot: which of its image's captions a position belongs to.
         active: captions per image in each step; `sum(active)` positions in all.
         captions: how many captions there are (an image may have fewer than the slots).
@@ -167,6 +171,7 @@ def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"
     # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
     # slot to slot, because no image's captions do.
     steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
+    _round_up(steps)
     sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
     for image, own in enumerate(captions):
         for slot, ids in enumerate(own):
@@ -181,11 +186,27 @@ def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"
         rows=rows,
         inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
         targets=torch.from_numpy(words),
-        said=torch.from_numpy(np.flatnonzero(words != PAD)),
+        said=torch.from_numpy(_said(words)),
         slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
         active=active,
         captions=sum(map(len, captions)),
     )
+
+
+def _round_up(steps: list[int]) -> None:
+    """Let slots take part in a few more steps, until the positions of an image are a multiple of POSITIONS_AT_ONCE."""
+    for _ in range(-sum(steps) % POSITIONS_AT_ONCE):
+        last = next((slot for slot in reversed(range(1, len(steps))) if steps[slot] < steps[slot - 1]), 0)
+        steps[last] += 1
+
+
+def _said(words: Int[np.ndarray, "image position"]) -> Int[np.ndarray, " word"]:
+    """Where words are, filled up with a place that holds none: a CPU prepares matrix products for each size anew, which
+    takes longer than some products do, and keeps what it prepared."""
+    said = np.flatnonzero(words != PAD)
+    empty = np.flatnonzero(words == PAD)
+    missing = -len(said) % WORDS_AT_ONCE
+    return np.concatenate([said, np.full(missing, empty[0])]) if len(empty) else said
 
 
 Reader = Callable[[Int[np.ndarray, " image"]], Tensor]

@@ -63,6 +63,7 @@ class Learner(ABC, Generic[P]):
         section: of params.yaml, which messages about a parameter name.
         images: the training split.
         read: gives what the model looks at; `reading` says in words where it comes from.
+        kernels: says in words how what lies between matrix products is run.
     """
 
     section: str
@@ -71,6 +72,7 @@ class Learner(ABC, Generic[P]):
     validation: Validation[P]
     read: Reader
     reading: str
+    kernels: str = "operations run one after the other"
 
     @abstractmethod
     def groups(self) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 from src.decoding.describe import describe
 from src.encoders.encoder import Encoder
 from src.models.decoder import Decoder, Seen
+from src.models.fusion import Fuse, as_written
 from src.models.recurrence import State
 from src.training.batches import Batch
 from src.training.learner import Losses, Teaching
@@ -116,8 +117,10 @@ class TeacherForcing(Teaching[Batch]):
         targets = part.targets.flatten().index_select(0, part.said)
         # Smoothing is of what people wrote: a word that was drawn is rewarded or it is not.
         smoothing = self.label_smoothing if self.training and part.weights is None else 0.0
-        weights = None if part.weights is None else part.weights.flatten().index_select(0, part.said)
-        nats = cross_entropy(taught.features, self.decoder.vocab, targets, smoothing, weights)
+        weights = (targets != PAD).float()
+        if part.weights is not None:
+            weights *= part.weights.flatten().index_select(0, part.said)
+        nats = cross_entropy(taught.features, self.decoder.vocab, targets, smoothing, weights, self.decoder.fuse)
         return nats, taught.attention, taught.state
 
 
@@ -184,17 +187,20 @@ def cross_entropy(
     targets: Int[Tensor, " word"],
     label_smoothing: float = 0.0,
     weights: Float[Tensor, " word"] | None = None,
+    fuse: Fuse[Any] = as_written,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats of `vocab(features)`, summed over words, with label smoothing (Szegedy et al. 2016,
     section 7).
 
     Args:
         weights: of the words; all 1 when not given.
+        fuse: how what is between the matrix products is run.
 
     The gradient is worked out with the loss, some words at a time: logits and probabilities of the whole batch never
     exist in single precision.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(features, vocab.weight, vocab.bias, targets, label_smoothing, weights)
+    entered = features, vocab.weight, vocab.bias, targets, label_smoothing, weights, fuse
+    loss: Tensor = _LinearCrossEntropy.apply(*entered)
     return loss
 
 
@@ -208,51 +214,76 @@ class _LinearCrossEntropy(torch.autograd.Function):
         targets: Tensor,
         smoothing: float,
         weights: Tensor | None,
+        fuse: Fuse[Any],
     ) -> Tensor:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
         wanted = any(ctx.needs_input_grad)
         with torch.autocast(device, enabled=False):
-            rows, matrix, offset = features.to(dtype), weight.to(dtype), bias.to(dtype)
-            words, vocab = rows.shape[0], matrix.shape[0]
-            errors = rows.new_empty(words if wanted else 0, vocab)
-            total = rows.new_zeros((), dtype=wide)
-            for start in range(0, words, ROWS):
-                logits = torch.addmm(offset, rows[start : start + ROWS], matrix.T).to(wide)
-                target = targets[start : start + ROWS, None]
-                logits -= logits.amax(dim=1, keepdim=True)
-                expected = logits.gather(1, target)[:, 0] * (1 - smoothing)
-                if smoothing:
-                    expected = expected + logits.mean(dim=1) * smoothing
-                probabilities = logits.exp_()
-                mass = probabilities.sum(dim=1, keepdim=True)
-                nats = mass.log()[:, 0] - expected
-                total += (nats if weights is None else nats * weights[start : start + ROWS]).sum()
-                if wanted:
-                    probabilities /= mass
-                    if smoothing:
-                        probabilities -= smoothing / vocab
-                    probabilities.scatter_add_(1, target, torch.full_like(mass, smoothing - 1))
-                    if weights is not None:
-                        probabilities *= weights[start : start + ROWS, None]
-                    errors[start : start + ROWS] = probabilities
-        ctx.save_for_backward(rows, matrix, errors)
+            rows, matrix, offset = features.detach().to(dtype), weight.detach().to(dtype), bias.detach().to(dtype)
+            shares = rows.new_ones(len(rows), dtype=wide) if weights is None else weights.to(wide)
+            errors = rows.new_empty(len(rows) if wanted else 0, len(matrix))
+            total, offset_gradient = shares.new_zeros(()), shares.new_zeros(len(matrix))
+            run = fuse(_nats_and_errors if wanted else _nats)
+            for start in range(0, len(rows), ROWS):
+                some = slice(start, start + ROWS)
+                logits = torch.addmm(offset, rows[some], matrix.T)
+                if not wanted:
+                    total += run(logits, targets[some], shares[some], smoothing)
+                    continue
+                nats, errors[some], more = run(logits, targets[some], shares[some], smoothing)
+                total += nats
+                offset_gradient += more
+        ctx.save_for_backward(rows, matrix, errors, offset_gradient)
         ctx.dtypes = features.dtype, weight.dtype, bias.dtype
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, matrix, errors = ctx.saved_tensors
-        found = (errors @ matrix, errors.T @ rows, errors.sum(dim=0, dtype=gradient.dtype))
-        return (*((x * gradient).to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)), None, None, None)
+        rows, matrix, errors, offset_gradient = ctx.saved_tensors
+        found = (errors @ matrix, errors.T @ rows, offset_gradient)
+        return (*((x * gradient).to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)), None, None, None, None)
+
+
+def _nats(
+    logits: Float[Tensor, "word vocab"], targets: Int[Tensor, " word"], shares: Float[Tensor, " word"], smoothing: float
+) -> Float[Tensor, ""]:
+    """The loss of some words, each times its share, summed."""
+    return _weighed(logits.to(shares.dtype), targets, shares, smoothing)[0]
+
+
+def _nats_and_errors(
+    logits: Float[Tensor, "word vocab"], targets: Int[Tensor, " word"], shares: Float[Tensor, " word"], smoothing: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, "word vocab"], Float[Tensor, " vocab"]]:
+    """`_nats`, its gradient by the logits in their precision, and that gradient summed over words."""
+    nats, probabilities, mass = _weighed(logits.to(shares.dtype), targets, shares, smoothing)
+    share = shares.unsqueeze(1)
+    errors = probabilities * (share / mass)
+    if smoothing:
+        errors = errors - share * (smoothing / logits.shape[1])
+    errors = errors.scatter_add(1, targets.unsqueeze(1), share * (smoothing - 1))
+    return nats, errors.to(logits.dtype), errors.sum(dim=0)
+
+
+def _weighed(
+    logits: Float[Tensor, "word vocab"], targets: Int[Tensor, " word"], shares: Float[Tensor, " word"], smoothing: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, "word vocab"], Float[Tensor, "word 1"]]:
+    """The loss, the exponentials of the logits, and their sums."""
+    logits = logits - logits.amax(dim=1, keepdim=True)
+    expected = logits.gather(1, targets.unsqueeze(1))[:, 0] * (1 - smoothing)
+    if smoothing:
+        expected = expected + logits.mean(dim=1) * smoothing
+    exponentials = logits.exp()
+    mass = exponentials.sum(dim=1, keepdim=True)
+    return (shares * (mass.log()[:, 0] - expected)).sum(), exponentials, mass
 
 
 def attention_coverage(attention: Float[Tensor, "image position region"], batch: Batch) -> Float[Tensor, ""]:
     """The doubly stochastic term, summed over captions: over a caption each region should receive a total attention of
     1 (Xu et al. 2015, eq. 14)."""
-    images, positions, regions = attention.shape
+    images, _, regions = attention.shape
     captions = batch.active[0]
-    counts = attention.new_zeros(images * positions, 1).index_fill_(0, batch.said, 1.0).view(images, positions, 1)
+    counts = (batch.targets != PAD).unsqueeze(-1).to(attention.dtype)
     received = attention.new_zeros(images, captions, regions).index_add(1, batch.slot, attention * counts)
     return ((1.0 - received).square() * counts[:, :captions]).sum()

@@ -16,6 +16,7 @@ from src.data.vocabulary import Vocabulary
 from src.encoders.encoder import Encoder
 from src.errors import UserError
 from src.models.decoder import Decoder
+from src.models.fusion import fusing
 from src.processes import Group
 from src.training.batches import Batch, CaptionedImages, EncodedImages, Reader
 from src.training.gradients import parameter_groups, under
@@ -58,6 +59,9 @@ class RecurrentLearner(Learner[Batch]):
         search = settings.decode.model_copy(update={"beam_size": 1, "block_ngrams": 0})
         self.validation = Validation(held_out, manifest, search.batch_images, group)
         self.decoder, self.encoder = decoder.to(group.device), encoder
+        decoder.fuse = fusing(train.compile, group.device)
+        if train.compile:
+            self.kernels = "the decoder's steps and its loss run as kernels fused by TorchInductor"
         self.said_words = search.max_words
         self.teaching = self.forcing = TeacherForcing(
             decoder,

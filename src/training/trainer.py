@@ -67,6 +67,9 @@ class Trainer(Generic[P]):
             heed(watch, self.group, epoch, row)
         for epoch, text in progress.events:
             run.event(epoch, text)
+        run.tag("kernels", self.learner.kernels)
+        if self.group.is_main:
+            tqdm.write(self.learner.kernels)
         self._tell_reading(run)
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:

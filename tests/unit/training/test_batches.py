@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data.vocabulary import END, PAD, START
-from src.training.batches import Batch, CaptionedImages, read_ahead
+from src.training.batches import POSITIONS_AT_ONCE, WORDS_AT_ONCE, Batch, CaptionedImages, pack, read_ahead
 from src.training.grids import GridReader
 
 CPU = torch.device("cpu")
@@ -54,7 +54,8 @@ def test_fewer_and_fewer_captions_take_part_and_all_positions_are_theirs(images)
     batch = captioned(images).pack(np.arange(len(images)))
     assert list(batch.active) == sorted(batch.active, reverse=True)
     assert sum(batch.active) == batch.inputs.shape[1] == batch.targets.shape[1] == len(batch.slot)
-    assert len(batch.active) == 1 + max(len(caption) for words in images for caption in words)
+    longest = 1 + max(len(caption) for words in images for caption in words)
+    assert longest <= len(batch.active) < longest + POSITIONS_AT_ONCE
 
 
 @given(st.lists(captions, min_size=1, max_size=5))
@@ -152,3 +153,15 @@ def test_a_grid_that_cannot_be_read_is_no_end_of_the_epoch():
 
 def test_an_empty_order_gives_no_batch():
     assert list(read_ahead(captioned([[("a",)]]), [], GridReader(tiny.grids(1)), CPU)) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_batches_come_in_few_sizes(seed):
+    """A CPU prepares matrix products for each size anew, and keeps what it prepared."""
+    random = np.random.default_rng(seed)
+    captions = [sorted(([7] * random.integers(1, 19) for _ in range(5)), key=len, reverse=True) for _ in range(32)]
+    batch = pack(captions, np.arange(32))
+    words = sum(len(ids) + 1 for own in captions for ids in own)
+    assert sum(batch.active) % POSITIONS_AT_ONCE == 0
+    assert len(batch.said) % WORDS_AT_ONCE == 0
+    assert int((batch.targets.flatten()[batch.said] != PAD).sum()) == words
