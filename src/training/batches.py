@@ -171,7 +171,8 @@ def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"
     # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
     # slot to slot, because no image's captions do.
     steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
-    _round_up(steps)
+    if captions:
+        _round_up(steps)
     sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
     for image, own in enumerate(captions):
         for slot, ids in enumerate(own):

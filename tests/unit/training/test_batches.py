@@ -75,7 +75,7 @@ def test_a_batch_names_the_rows_of_its_images_in_the_cache():
 
 def test_a_word_that_is_not_known_is_learnt_as_unknown():
     batch = captioned([[("a", "zebra")]]).pack(np.array([0]))
-    assert batch.targets.tolist() == [[*tiny.vocabulary().encode(["a", "zebra"]), END]]
+    assert batch.targets[0, :3].tolist() == [*tiny.vocabulary().encode(["a", "zebra"]), END]
 
 
 def test_a_batch_of_no_image_has_nothing_to_say():
