@@ -26,7 +26,7 @@ from src.config import Embed
 from src.data.manifest import ImageRecord, Location, Manifest
 from src.data.sample import scene
 from src.data.scenes.picture import paint
-from src.encoders import cache, encoder
+from src.encoders import cache, loading
 from src.files import write_json
 from src.processes import Group
 
@@ -64,7 +64,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     group = Group(0, 1, device)
     settings = Embed(encoder=options.encoder, weights="random", batch_size=256 if device.type == "cuda" else 32)
-    network = encoder.load(settings).to(device)
+    network = loading.load(settings).to(device)
     pixels = torch.randint(0, 256, (settings.batch_size, 3, network.image_size, network.image_size), dtype=torch.uint8)
     batches = max(1, options.images // settings.batch_size)
     own, cached = [], []

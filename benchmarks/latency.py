@@ -37,7 +37,7 @@ from src.data.manifest import ImageRecord, Manifest
 from src.data.vocabulary import END, Vocabulary
 from src.decoding import describe as describing
 from src.deployment.folder import export, require_packages
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.errors import UserError
 from src.files import write_json
 from src.metrics.cider import CiderScorer

@@ -59,6 +59,8 @@ class Prepare(Section):
 
 class Embed(Section):
     encoder: str = "efficientnet_lite0"
+    """One, or several joined by '+', whose grids then stand side by side (`src.encoders.side_by_side`); `weights` and
+    `layer` may be joined in the same way."""
     weights: str = "default"
     """'default' (the published ImageNet weights), 'random', or the path of a safetensors or PyTorch state file."""
     layer: str = "default"

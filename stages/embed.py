@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from src import config
 from src.data.manifest import Manifest
-from src.encoders import cache, encoder
+from src.encoders import cache, loading
 from src.errors import reported
 from src.places import Places, resume_folder
 from src.processes import processes
@@ -21,7 +21,7 @@ def main() -> None:
     settings, places = config.load(), Places()
     with processes() as group:
         result = cache.fill(
-            encoder.load(settings.embed, settings.seed),
+            loading.load(settings.embed, settings.seed),
             Manifest.load(places.dataset),
             settings.dataset.root,
             places.embeddings,

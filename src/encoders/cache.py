@@ -277,14 +277,20 @@ def _create_array(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
     temporary.replace(path)
 
 
+def _filled(asked: str, made: str) -> str:
+    """What was asked for, 'default' replaced by what that was when the cache was made; encoder by encoder."""
+    pairs = zip(asked.split("+"), made.split("+"), strict=False)
+    return "+".join(there if wanted == "default" else wanted for wanted, there in pairs)
+
+
 def _check(folder: Path, provenance: Provenance, settings: Embed) -> None:
     """Compare what the parameters say outright with what made the cache (weights are compared by `embed` itself)."""
     asked: dict[str, Any] = {"encoder": settings.encoder, "precision": settings.precision}
     if settings.layer != "default":
-        asked["layer"] = settings.layer
+        asked["layer"] = _filled(settings.layer, provenance.layer)
     if settings.image_size is not None:
         asked["image_size"] = settings.image_size
-    if settings.normalisation != "default":
+    if settings.normalisation != "default" and not provenance.parts:
         mean, std = NORMALISATIONS[settings.normalisation]
         asked |= {"mean": rounded(mean), "std": rounded(std)}
     made = provenance.to_json()

@@ -40,22 +40,29 @@ class Provenance:
     rows: int
     columns: int
     features: int
+    parts: tuple[Provenance, ...] = ()
+    """Of each encoder, where several stand side by side; `mean` and `std` are then the first one's."""
 
     @property
     def regions(self) -> int:
         return self.rows * self.columns
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        record = asdict(self)
+        if not self.parts:
+            del record["parts"]
+        return record
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Provenance:
-        return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+        parts = tuple(map(cls.from_json, record.get("parts", ())))
+        return cls(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"]), "parts": parts})
 
     def difference(self, other: Provenance) -> str:
         """What differs, as 'key: this, not that'; empty when nothing does."""
         mine, theirs = self.to_json(), other.to_json()
-        return "; ".join(f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in mine if mine[key] != theirs[key])
+        keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
+        return "; ".join(f"{key}: {mine.get(key)!r}, not {theirs.get(key)!r}" for key in keys)
 
 
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -227,47 +234,6 @@ class Encoder(nn.Module):
         before = order[: order.index(layer) + 1]
         shape = grids[layer]
         return layer, frozenset(before) | {""}, (shape[0], shape[1], shape[2])
-
-
-def load(settings: Embed, seed: int = 0) -> Encoder:
-    """The encoder of params.yaml with its weights.
-
-    Raises:
-        UserError: unknown encoder or layer; weights missing, damaged or of another architecture.
-    """
-    if settings.weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return Encoder(settings.encoder, networks.build(settings.encoder), settings)
-    network = networks.build(settings.encoder)
-    encoder = Encoder(settings.encoder, network, settings)
-    path = networks.weights_file(settings.encoder) if settings.weights == "default" else Path(settings.weights)
-    state = networks.read_weights(path)
-    if isinstance(network.module, networks.LiteNetwork) and any(key.startswith("_conv_stem") for key in state):
-        state = networks.LiteNetwork.rename(state)
-    encoder.load_used_state(state, path)
-    return encoder
-
-
-def rebuild(provenance: Provenance, state: dict[str, Tensor], source: Path | str) -> Encoder:
-    """The encoder that made the grids of `provenance`, from the weights kept with a captioner.
-
-    Raises:
-        UserError: the weights are not those of the provenance.
-    """
-    settings = Embed(
-        encoder=provenance.encoder,
-        layer=provenance.layer,
-        image_size=provenance.image_size,
-        precision=provenance.precision,  # type: ignore[arg-type]
-    )
-    encoder = Encoder(provenance.encoder, networks.build(provenance.encoder), settings)
-    encoder.mean = torch.tensor(provenance.mean).view(1, 3, 1, 1)
-    encoder.std = torch.tensor(provenance.std).view(1, 3, 1, 1)
-    encoder.load_used_state(state, source)
-    if difference := encoder.provenance.difference(provenance):
-        raise UserError(f"{source} does not hold the encoder its description names ({difference})")
-    return encoder
 
 
 def digest(state: dict[str, Tensor]) -> str:

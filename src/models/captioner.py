@@ -25,7 +25,8 @@ from torch import Tensor
 
 from src.config import Decode, fingerprint
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
-from src.encoders.encoder import Encoder, Provenance, digest, rebuild
+from src.encoders.encoder import Encoder, Provenance, digest
+from src.encoders.loading import rebuild
 from src.errors import UserError
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig

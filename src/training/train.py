@@ -14,7 +14,7 @@ from src.data import distilled
 from src.data.manifest import Manifest
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.decoding.images import describe_images
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.cache import WEIGHTS_FILE, Embeddings
 from src.encoders.encoder import Encoder
 from src.errors import UserError

@@ -25,7 +25,7 @@ from src.decoding.describe import describe
 from src.deployment import folder as writer
 from src.deployment.folder import export
 from src.deployment.quantised import quantise
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.errors import UserError
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder

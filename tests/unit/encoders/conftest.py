@@ -12,7 +12,7 @@ from PIL import Image
 
 from src.config import Embed
 from src.data.manifest import Location, Manifest
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
 
 PICTURES = 13

@@ -21,7 +21,7 @@ from src.config import Embed
 from src.data.images import ImageBytes, ImageError
 from src.data.manifest import Manifest
 from src.encoders import cache
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.cache import Embeddings
 from src.encoders.encoder import Encoder
 from src.errors import UserError

@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from src.config import Embed
-from src.encoders import encoder as encoders
-from src.encoders.encoder import Encoder
+from src.encoders import loading as encoders
+from src.encoders.encoder import Encoder, Provenance
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 
@@ -190,4 +190,4 @@ def test_what_changes_the_grid_changes_the_provenance(change):
 
 
 def test_a_provenance_comes_back_from_json(encoder):
-    assert encoders.Provenance.from_json(encoder.provenance.to_json()) == encoder.provenance
+    assert Provenance.from_json(encoder.provenance.to_json()) == encoder.provenance

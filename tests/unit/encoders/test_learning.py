@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from src.config import Embed
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
 
 NETWORKS = ("resnet18", "densenet121", "squeezenet1_1", "efficientnet_lite0")

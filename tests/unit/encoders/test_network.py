@@ -11,7 +11,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from src.config import Embed
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders import network as networks
 from src.errors import UserError
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from src.config import Decode, Embed
 from src.decoding.describe import describe
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
 from src.errors import UserError
 from src.models import captioner as bundle

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from src.config import Embed, Settings, load
 from src.data.manifest import Manifest
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
 from src.files import write_json
 from src.models.captioner import Captioner

@@ -19,7 +19,7 @@ from src.data.images import decode
 from src.data.manifest import Location, Manifest
 from src.data.vocabulary import VOCABULARY_FILE
 from src.encoders import cache
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.cache import Embeddings
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig

@@ -11,7 +11,7 @@ import torch
 from photographed import STEPS, Tunable
 from torch import nn
 
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.errors import UserError
 from src.training.batches import CaptionedImages
 from src.training.objectives import TeacherForcing
