@@ -37,7 +37,7 @@ class SideBySide(Encoder):
         return [member for member in self.members if isinstance(member, Encoder)]
 
     @property
-    def precision(self) -> Precision:  # type: ignore[override]
+    def precision(self) -> Precision:
         return self.encoders[0].precision
 
     @precision.setter
