@@ -36,12 +36,15 @@ class Phase(NamedTuple):
         kind: what the learner knows the way by.
         learning_rate: throughout; None for the schedule of warm-up and cosine.
         told: what the log says when it begins.
+        rewarded: the model's own captions are rewarded: there is no loss that a number could tell, and no true word
+            that could be replaced by one of the model's.
     """
 
     kind: str
     epochs: int
     learning_rate: float | None = None
     told: str = ""
+    rewarded: bool = False
 
 
 TEACHING, SELF_CRITICAL, WITH_ENCODER = "teaching", "self-critical", "with the encoder"

@@ -114,6 +114,7 @@ class RecurrentLearner(Learner[Batch]):
                 train.self_critical_epochs,
                 train.self_critical_learning_rate,
                 "captions are drawn and rewarded by CIDEr-D from here on",
+                rewarded=True,
             ),
         ]
         return [phase for phase in found if phase.epochs]

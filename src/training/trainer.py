@@ -24,7 +24,7 @@ from src.tracking import Run
 from src.training.adaptation import Controller
 from src.training.batches import P, read_ahead
 from src.training.gradients import MovingAverage, add_up, under
-from src.training.learner import SELF_CRITICAL, Learner, Phase
+from src.training.learner import Learner, Phase
 from src.training.progress import Progress
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
@@ -166,10 +166,9 @@ class Trainer(Generic[P]):
                     raise stop.grant()
                 if progress.step % train.save_every_steps == 0 and progress.step % self.steps_per_epoch:
                     self.save(folder)
-        rewarded = self.phase.kind == SELF_CRITICAL  # what is minimised then is no loss that a number could tell
+        reward, loss = progress.reward / len(self.images), progress.loss / progress.words
         return {
-            **({"train_reward": progress.reward / len(self.images)} if rewarded else {}),
-            **({} if rewarded else {"train_loss": progress.loss / progress.words}),
+            **({"train_reward": reward} if self.phase.rewarded else {"train_loss": loss}),
             "gradient_norm": progress.norms / max(1, progress.normed),
             "learning_rate": self._learning_rates(progress.step - 1)[0],
         }
@@ -297,7 +296,7 @@ class Trainer(Generic[P]):
             if averaged and self.average:
                 self.average.swap()
         adapt = self.train.adapt
-        if self.phase.kind == SELF_CRITICAL:  # all its words are the decoder's own
+        if self.phase.rewarded:
             adapt = adapt.model_copy(update={"most_sampling": 0.0})
         decisions = progress.controller.after_epoch(row, adapt)
         progress.events += [(epoch, text) for text in decisions]
