@@ -89,6 +89,20 @@ def test_a_model_that_follows_instructions_is_asked_by_prompt(colours: Coloured,
     assert report(places)["checkpoint"] == str(folder)
 
 
+def test_what_decides_its_captions_names_a_baseline_and_their_pace_does_not(published, colours, recorded, tmp_path):
+    checkpoint = published.baseline.checkpoint
+
+    def identity(**changes: Any) -> str:
+        places = colours.places_in(tmp_path / "_".join(["", *changes]))
+        caption(colours.changed(checkpoint=checkpoint, finetune_epochs=None, **changes), places, tmp_path, tiny.ALONE)
+        return report(places)["identity"]
+
+    usual = identity()
+    others = [identity(prompt="a red"), identity(beam_size=1), identity(max_words=3), identity(precision="bf16")]
+    assert len({usual, *others}) == 5
+    assert identity(batch_images=1, workers=2) == usual
+
+
 class StopAt:
     """Somebody asks the run to stop while the n-th batch is captioned."""
 

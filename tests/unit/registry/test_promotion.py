@@ -13,7 +13,7 @@ import pipelines
 import pytest
 import tiny
 
-from src.config import Promote
+from src.config import Promote, validated
 from src.errors import UserError
 from src.files import write_json
 from src.places import Places
@@ -54,6 +54,42 @@ def test_a_model_is_registered_once_whatever_search_it_is_evaluated_with(tmp_pat
 
     assert len(registry.versions()) == 1
     assert again["promoted"] and "champion already" in again["reasons"][0]
+
+
+def test_a_baseline_asked_otherwise_is_another_version_with_its_own_figures(tmp_path: Path, registry: Registry) -> None:
+    folder = pipelines.pipeline(tmp_path / "run", blip=0.5, test=0.4)
+    settings, places = pipelines.settings(folder), Places.below(folder)
+    report = json.loads(places.baseline_report.read_text())
+
+    def said(identity: str, val: float) -> tuple[int, float | None]:
+        write_json(places.baseline_report, report | {"identity": identity, "val_CIDEr": val})
+        promote(settings, places, registry)
+        version = registry.named(BASELINE)
+        return version.number, version.figure("val_CIDEr")
+
+    assert said("one", 0.5) == (1, 0.5)
+    assert said("another prompt", 0.7) == (3, 0.7)
+    assert said("one", 0.5) == (1, 0.5)
+    assert len(registry.versions()) == 3
+
+
+def test_a_version_has_the_parameters_it_was_evaluated_with_whatever_params_yaml_says_now(
+    tmp_path: Path, registry: Registry
+) -> None:
+    folder = pipelines.pipeline(tmp_path / "run", val=0.5)
+    places, made = Places.below(folder), pipelines.settings(folder)
+    write_json(places.parameters, made.model_dump(mode="json", exclude={"promote", "tune"}))
+    edited = validated(
+        {"dataset": {"name": "flickr8k"}, "decode": {"beam_size": 9}, "promote": {"require_baseline": True}}, "edited"
+    )
+
+    verdict = promote(edited, places, registry)
+
+    version = registry.named("1")
+    kept = json.loads(registry.text(version, "registered/parameters.json"))
+    assert (version.tags["dataset"], version.dataset) == ("sample", tiny.manifest(test=3).digest)
+    assert kept["decode"]["beam_size"] == pipelines.SEARCH["beam_size"]
+    assert "promote.require_baseline" in verdict["reasons"][0]  # the rule is today's
 
 
 def test_figures_that_came_later_are_added_to_the_version(tmp_path: Path, registry: Registry) -> None:
