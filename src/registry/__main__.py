@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from src.registry.promotion import rollback
 
         champion, former = rollback()
-        print(f"champion: {champion}; {former} is kept as previous and is not promoted by itself again")
+        withdrawn = " and is not promoted by itself again" if former.withdrawn else ""
+        print(f"champion: {champion}; {former} is kept as previous{withdrawn}")
     elif options.command == "sync":
         from src.registry.sync import sync
 

@@ -20,7 +20,7 @@ from src.places import Places
 from src.registry.listing import show
 from src.registry.promotion import promote, rollback, settle
 from src.registry.rivals import rivals
-from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, Registry
+from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, WITHDRAWN_TAG, Registry
 
 
 def aliases(registry: Registry) -> dict[str, int]:
@@ -171,10 +171,12 @@ def test_rolling_back_is_undone_by_no_later_promotion_but_by_rolling_back(promot
     assert (champion.number, former.number) == (1, 2)
     settle(Promote(), registry)
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 2}
+    assert former.withdrawn
 
-    rollback(registry)
+    champion, former = rollback(registry)
     settle(Promote(), registry)
-    assert aliases(registry)[CHAMPION] == 2
+    assert aliases(registry)[CHAMPION] == champion.number == 2
+    assert not champion.withdrawn and not former.withdrawn
 
 
 def test_there_is_nothing_to_roll_back_to_before_a_second_champion(promoted: Any, registry: Registry) -> None:
@@ -241,6 +243,11 @@ def test_rivals_are_the_best_of_each_other_cell_on_the_same_data(
     assert found["GRU"].origin["version"] == 3
     assert found["GRU"].captions == {image.name: f"GRU {image.filename}" for image in data.split("test")}
     assert rivals(tmp_path / "unseen", "LSTM", registry=registry) == {}
+
+    registry.tag(registry.named("3"), {WITHDRAWN_TAG: "today"})
+    assert rivals(tmp_path / "data", "LSTM", registry=registry)["GRU"].origin["version"] == 2
+    registry.tag(registry.named("2"), {WITHDRAWN_TAG: "today"})
+    assert rivals(tmp_path / "data", "LSTM", registry=registry)["GRU"].origin["version"] == 3
 
 
 def test_the_table_fits_a_hundred_columns(promoted: Any, registry: Registry, capsys: pytest.CaptureFixture) -> None:
