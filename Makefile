@@ -23,13 +23,16 @@ $(VENV)/.complete: requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --progress-bar on --requirement requirements.lock
 	@touch $@
 
-# The cell that params.yaml does not name: an experiment of its own, so that the table holds both.
-OTHER = $(shell grep -q '^ *rnn: *gru' params.yaml && echo lstm || echo gru)
-OTHER_NAME = $(shell echo $(OTHER) | tr a-z A-Z)
+# The cell that params.yaml does not name: an experiment of its own, so that the table holds both. It is called after
+# all that it comes from: other parameters, data or code are another experiment.
+OTHER := $(shell grep -q '^ *rnn: *gru' params.yaml && echo lstm || echo gru)
+OTHER_NAME := $(shell echo $(OTHER) | tr a-z A-Z)
+EXPERIMENT = $(OTHER)-$(shell git ls-files -z params.yaml data.dvc dvc.yaml src stages | xargs -0 cat | git hash-object --stdin | cut -c1-7)
 
 repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, figures, champion; then the table
 	@test -e data/sample/sample.zip || dvc pull --remote embedded data.dvc
-	@dvc exp list --name-only | grep -qx $(OTHER) || { set -x; dvc exp run --temp --name $(OTHER) -S model.rnn=$(OTHER); }
+	@dvc exp list --name-only | grep -qx $(EXPERIMENT) || { set -x; dvc exp run --temp --name $(EXPERIMENT) -S model.rnn=$(OTHER); }
+	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db || { set -x; python -m src.registry sync && dvc repro && dvc repro --force --single-item promote; }  # a store that was deleted: DVC has the outputs and would run nothing
 	dvc repro
 	@grep -q '"$(OTHER_NAME)"' reports/evaluation.json || { dvc repro --force --single-item evaluate && dvc repro; }  # the registry is no input DVC knows
 	@python -m src.summary

@@ -136,6 +136,7 @@ def _leave(
         "finetune_epochs": settings.baseline.epochs,
         "lora_rank": settings.baseline.lora_rank,
         "digest": digest,
+        "identity": fingerprint(digest, *baseline.settings.speech),
         "run_id": run.id,
         "val_CIDEr": cider,
         "parameters": baseline.parameters,

@@ -216,6 +216,11 @@ class Baseline(Section):
         return self.finetune_epochs
 
     @property
+    def speech(self) -> tuple[str, int, int, str]:
+        """What decides beside its weights what a model says."""
+        return self.prompt, self.beam_size, self.max_words, self.precision
+
+    @property
     def training(self) -> Train:
         """What the training loop is told."""
         usual = 1.5e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5

@@ -158,6 +158,7 @@ def _write(
         "metrics": dict(models[own].scores.notes),
     }
     write_evaluation(models, images, places.evaluation, places.scores)
+    write_json(places.parameters, settings.model_dump(mode="json", exclude={"promote", "tune"}))
     write_json(places.test, models[own].scores.overall)
     write_json(places.comparison, comparison)
     print_table({name: model.figures for name, model in models.items()}, comparison)

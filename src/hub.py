@@ -1,47 +1,92 @@
-"""Models of the Hugging Face hub by name: from a folder or the local cache, and a quick, clear end where neither is."""
+"""Checkpoints of Hugging Face Transformers: from a folder or the hub, without pickles, code and chatter."""
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from src.errors import UserError
 
-ANSWERS_WITHIN = 10.0
+SECONDS = 10.0
+"""How long the hub may take to answer at all."""
 CONFIG = "config.json"
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+WEIGHTS = "*.safetensors"
+FILES = [WEIGHTS, "*.json", "*.txt", "*.model", "*.jinja"]
+"""Weights, configuration, tokenisers: all that is fetched."""
 
 
-def locate(name: str, key: str) -> str:
-    """What `from_pretrained` is to be given for `name`: a folder, the cache's too, or a hub name that the hub knows.
+def fetch(name: str, key: str, fallback: str) -> Path:
+    """The folder that holds a checkpoint: a local one, or the hub's, downloaded now or earlier.
 
-    Asked for a model that cannot be had, `from_pretrained` tries for half a minute; this asks the hub once.
+    Asked for a checkpoint that cannot be had, `from_pretrained` tries for half a minute; this asks the hub once.
 
     Args:
         name: a folder, or 'owner/model'.
         key: the parameter that names it, for the message.
+        fallback: a value of that parameter that needs no download, likewise.
 
     Raises:
-        UserError: the folder holds no model, or the model is not in the cache and the hub does not give it.
+        UserError: the folder holds no checkpoint in safetensors, or there is no such folder and the hub cannot be
+            reached or does not give it.
     """
-    # Imported late: few need it.
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    folder = Path(name) if Path(name).is_dir() else _downloaded(name, key, fallback)
+    if not (folder / CONFIG).is_file():
+        lack = f"{folder} holds no checkpoint ({CONFIG} is missing)"
+    elif not any(folder.glob(WEIGHTS)):
+        lack = f"{folder} holds no weights as {WEIGHTS}, and pickles (pytorch_model.bin) are never loaded"
+    else:
+        return folder
+    raise UserError(
+        f"{key} is {name!r}: {lack}. Take a checkpoint that has them, or where you trust it load this one yourself and "
+        f"`save_pretrained` it into a folder to name; {key}={fallback} needs none"
+    )
 
-    if Path(name).is_dir():
-        if not (Path(name) / CONFIG).is_file():
-            raise UserError(f"{name} holds no model ({CONFIG} is missing): {key} is a hub name or a model's folder")
-        return name
+
+def _downloaded(name: str, key: str, fallback: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    online = not constants.HF_HUB_OFFLINE and _answers(constants.ENDPOINT)
     try:
-        cached = try_to_load_from_cache(name, CONFIG)
-        if isinstance(cached, str) and any(any(Path(cached).parent.glob(weights)) for weights in WEIGHTS):
-            return str(Path(cached).parent)
-        HfApi().model_info(name, timeout=ANSWERS_WITHIN)
+        return Path(snapshot_download(name, allow_patterns=FILES, local_files_only=not online))
     except HFValidationError:
-        raise UserError(f"{key} is {name!r}: neither a folder nor a hub name (owner/model)") from None
+        reason = "it is no hub name (owner/model) either"
+    except LocalEntryNotFoundError:
+        reason = f"the hub ({constants.ENDPOINT}) cannot be reached and no copy of it is here"
     except Exception as error:  # the hub's client has changed its HTTP library, and with it the errors, before
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{key} is {name!r}, which is no folder, is not in the hub's cache here, and the hub does not give it "
-            f"({said}): use 'default', or the folder of a model that was downloaded elsewhere"
-        ) from error
-    return name
+        reason = f"the hub ({constants.ENDPOINT}) does not give it ({said})"
+    raise UserError(
+        f"{key} is {name!r}: there is no such folder, and {reason}. Give a folder that holds the checkpoint (config, "
+        f"safetensors, tokeniser), downloaded elsewhere, or use {key}={fallback}, which needs no download"
+    )
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether anybody is there: the hub's own client would try again for minutes."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Within the block Transformers keeps its progress bars and advice to itself."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -21,6 +21,7 @@ class Places:
     baseline_report: Path = Path("reports/baseline.json")
     distilled: Path = Path("outputs/distilled/captions.json")
     evaluation: Path = Path("outputs/evaluation/eval-metrics.json")
+    parameters: Path = Path("outputs/evaluation/parameters.json")
     scores: Path = Path("reports/evaluation.json")
     test: Path = Path("reports/test.json")
     comparison: Path = Path("reports/comparison.json")

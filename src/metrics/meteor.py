@@ -2,7 +2,7 @@
 
 The program answers line by line on its standard streams: `SCORE ||| reference ||| ... ||| caption` gives an image's
 statistics, and `EVAL ||| statistics ||| ...` then gives one figure per image and a last one for all of them. It ends
-by itself when its input closes, so it does not outlive a killed Python either.
+when its input closes, once its tables are loaded; on Linux it ends with a killed Python at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from src.metrics.java import JavaError, find_java, pycocoevalcap_jar
 from src.metrics.scores import Figures, Measured, Sums
+from src.processes import leave_with_parent
 
 SEPARATOR = "|||"
 STATISTICS = 23
@@ -58,6 +59,7 @@ class Meteor:
             stderr=self._complaints,
             encoding="utf-8",
             errors="replace",
+            preexec_fn=leave_with_parent,
         )
         return self
 

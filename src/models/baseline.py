@@ -26,11 +26,12 @@ from src.data.tokens import words
 from src.data.vocabulary import Vocabulary
 from src.encoders.encoder import DTYPES, digest
 from src.errors import UserError
+from src.hub import fetch, quietly
 from src.models import blip
-from src.models.checkpoints import fetch, quietly
 from src.places import Places
 
 TINY, NONE = "tiny", "none"
+KEY = "baseline.checkpoint"
 MODEL_FOLDER = "model"
 ABSENT_FILE = "absent.json"
 QUESTION = "Describe the picture in one short sentence."
@@ -59,7 +60,7 @@ class Baseline:
             UserError: it is neither a folder nor to be had from the hub, holds no safetensors, or turns no images into
                 text.
         """
-        return cls.read(fetch(settings.checkpoint), settings)
+        return cls.read(fetch(settings.checkpoint, KEY, TINY), settings)
 
     @classmethod
     def load(cls, places: Places, settings: config.Baseline, device: torch.device) -> Baseline:
@@ -72,9 +73,9 @@ class Baseline:
             raise UserError(f"{places.baseline_report} is missing: run `dvc repro baseline`")
         report = json.loads(places.baseline_report.read_text(encoding="utf-8"))
         if report["checkpoint"] == NONE:
-            raise UserError(f"baseline.checkpoint is {NONE}: choose one for decode.rerank and train.distill")
+            raise UserError(f"{KEY} is {NONE}: choose one for decode.rerank and train.distill")
         folder = places.baseline / MODEL_FOLDER
-        found = cls.read(folder if folder.exists() else fetch(report["checkpoint"]), settings)
+        found = cls.read(folder if folder.exists() else fetch(report["checkpoint"], KEY, TINY), settings)
         if found.digest() != report["digest"]:
             raise UserError(f"{places.baseline_report} describes another model: run `dvc repro -f baseline`")
         return found.ready(device)
@@ -84,26 +85,30 @@ class Baseline:
         """A model and its processor from one folder, in the precision in which they are stored."""
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+        def part(kind: Any, **wanted: Any) -> Any:
+            # Not trusted, rather than asked about at the terminal: a checkpoint that brings a program is refused.
+            return kind.from_pretrained(folder, trust_remote_code=False, **wanted)
+
         with quietly():
             try:
-                model, loading = AutoModelForImageTextToText.from_pretrained(
-                    folder, use_safetensors=True, dtype="auto", output_loading_info=True
+                model, loading = part(
+                    AutoModelForImageTextToText, use_safetensors=True, dtype="auto", output_loading_info=True
                 )
                 if missing := sorted(loading["missing_keys"]):  # they would be random
                     raise ValueError(f"{len(missing)} of its weights are missing, {missing[0]} for one")
-                processor = AutoProcessor.from_pretrained(folder)
+                processor = part(AutoProcessor)
                 if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
                     processor = None
-                image_processor = processor.image_processor if processor else AutoImageProcessor.from_pretrained(folder)
-                tokenizer = processor.tokenizer if processor else AutoTokenizer.from_pretrained(folder)
+                image_processor = processor.image_processor if processor else part(AutoImageProcessor)
+                tokenizer = processor.tokenizer if processor else part(AutoTokenizer)
                 if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
                     raise ValueError("its tokeniser knows no word: tokenizer.json or vocab.txt is missing")
-            except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
                 reason = " ".join(str(error).split())[:300]
                 raise UserError(
-                    f"baseline.checkpoint {settings.checkpoint!r} cannot be used ({reason}): it must be an "
+                    f"{KEY} {settings.checkpoint!r} cannot be used ({reason}): it must be an "
                     "image-to-text model of Transformers with safetensors weights, in a folder or on the hub; "
-                    f"baseline.checkpoint={TINY} needs none"
+                    f"{KEY}={TINY} needs none"
                 ) from error
         return cls(model.eval(), image_processor, tokenizer, processor, settings)
 
@@ -234,7 +239,8 @@ class Baseline:
                 inputs["decoder_input_ids"] = torch.tensor([begin]).expand(len(images), -1)
             return inputs
         if getattr(self.processor, "chat_template", None):
-            self.tokenizer.padding_side = "left"
+            if self.tokenizer.pad_token is None:
+                self.tokenizer.pad_token = self.tokenizer.eos_token
             talks = [
                 [
                     {
@@ -245,7 +251,13 @@ class Baseline:
                 for image in images
             ]
             return self.processor.apply_chat_template(
-                talks, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+                talks,
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                # On the left: pictures of different sizes are questions of different lengths, and answers follow them.
+                processor_kwargs={"padding": True, "padding_side": "left"},
             )
         if not prompt:
             return self.processor(images=list(images), return_tensors="pt")

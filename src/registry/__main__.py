@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from src.registry.promotion import rollback
 
         champion, former = rollback()
-        print(f"champion: {champion}; {former} is kept as previous and is not promoted by itself again")
+        withdrawn = " and is not promoted by itself again" if former.withdrawn else ""
+        print(f"champion: {champion}; {former} is kept as previous{withdrawn}")
     elif options.command == "sync":
         from src.registry.sync import sync
 
@@ -52,11 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _promote() -> None:
-    from src.registry.evaluated import anything
+    from src.registry.evaluated import anything, parameters
     from src.registry.promotion import promote, settle
 
     settings, places, registry = config.load(), Places(), Registry()
-    verdict = promote(settings, places, registry) if anything(places) else settle(settings.promote, registry)
+    if anything(places):
+        made = parameters(settings, places).flat()
+        edited = [f"{key} = {made[key]} (now {value})" for key, value in settings.flat().items() if made[key] != value]
+        if edited:
+            print(f"note: params.yaml has changed since the evaluation, which was made with {', '.join(edited)}")
+        verdict = promote(settings, places, registry)
+    else:
+        verdict = settle(settings.promote, registry)
     for reason in verdict["reasons"]:
         print(reason)
 

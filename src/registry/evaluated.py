@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.config import Settings, fingerprint
+from src.config import Settings, fingerprint, validated
 from src.contenders import BASELINE as BLIP
 from src.errors import MissingFile, UserError
 from src.models.baseline import MODEL_FOLDER
@@ -25,10 +25,12 @@ class Evaluated:
     """One model with its figures.
 
     Attributes:
+        digest: names the content: the weights, and of BLIP also how it was made to speak.
         bundle: folder of its weights; None for a published checkpoint that was used as it is.
         dataset: digest of the manifest.
         figures: 'val_CIDEr', ... and 'test_CIDEr', ...
         intervals: of figures of the test images: metric -> (low, high), where they were computed.
+        settings: the parameters that it was evaluated with.
         details: the file with every test image's caption.
     """
 
@@ -53,9 +55,9 @@ class Evaluated:
     def tags(self) -> dict[str, str]:
         """What the version carries for people and searches."""
         figures = {name: repr(value) for name, value in self.figures.items()}
-        search = self.settings.decode if self.recurrent else self.settings.baseline
+        search = (self.settings.decode,) if self.recurrent else self.settings.baseline.speech
         return figures | {
-            SEARCH_TAG: fingerprint(search),
+            SEARCH_TAG: fingerprint(*search),
             "model": self.name,
             "cell": self.cell,
             "encoder": self.encoder,
@@ -73,9 +75,13 @@ def anything(places: Places) -> bool:
 def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
     """BLIP, where it was evaluated, then the recurrent model.
 
+    Args:
+        settings: stand in for those of an evaluation that has not kept its own; see `parameters`.
+
     Raises:
         UserError: a file is missing, or files are of different models.
     """
+    settings = parameters(settings, places)
     captioner = Captioner.load(places.model, with_encoder=False)
     training = read_report(places.training, captioner)
     scores = _report(places.scores, "evaluate")
@@ -86,7 +92,7 @@ def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
             name=name,
             cell=cell,
             encoder=encoder,
-            digest=report["digest"],
+            digest=content(report),
             dataset=captioner.origin["dataset"],
             run_id=report["run_id"],
             bundle=bundle,
@@ -107,6 +113,24 @@ def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
     if not any(name.startswith("test_") for name in own.figures):
         raise UserError(f"{places.scores} has no figures of {own.name}: run `dvc repro evaluate`")
     return [*found, own]
+
+
+def parameters(settings: Settings, places: Places) -> Settings:
+    """The parameters that an evaluation was made with, whatever params.yaml says now; promotion's rule and what `tune`
+    may try, which decide no figure, are those of `settings`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not places.parameters.exists():
+        return settings
+    kept = validated(_report(places.parameters, "evaluate"), str(places.parameters))
+    return kept.model_copy(update={"promote": settings.promote, "tune": settings.tune})
+
+
+def content(report: Mapping[str, Any]) -> str:
+    """What names the model of a report: a baseline that was asked or searched otherwise is another."""
+    return str(report.get("identity") or report["digest"])
 
 
 def _report(path: Path, stage: str) -> dict[str, Any]:

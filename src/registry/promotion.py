@@ -81,15 +81,21 @@ def decide(versions: Sequence[Version], dataset: str, rule: Promote) -> Decision
     return Decision(best, f"{figure}, the champion before, {champion}, had {held:.4f}")
 
 
-def ranking(versions: Sequence[Version], dataset: str, metric: str) -> list[tuple[float, Version]]:
-    """The recurrent versions of a dataset with their figures, best first; of equals the older."""
+def ranking(
+    versions: Sequence[Version], dataset: str, metric: str, withdrawn: bool = False
+) -> list[tuple[float, Version]]:
+    """The recurrent versions of a dataset with their figures, best first; of equals the older.
+
+    Args:
+        withdrawn: whether those that were rolled back from follow, behind all others.
+    """
     found = [
         (value, version)
         for version in versions
-        if version.recurrent and not version.withdrawn and version.dataset == dataset
+        if version.recurrent and version.dataset == dataset and (withdrawn or not version.withdrawn)
         if (value := version.figure(metric)) is not None
     ]
-    return sorted(found, key=lambda entry: (-entry[0], entry[1].number))
+    return sorted(found, key=lambda entry: (entry[1].withdrawn, -entry[0], entry[1].number))
 
 
 def baseline(versions: Sequence[Version], dataset: str) -> Version | None:
@@ -140,6 +146,8 @@ def settle(rule: Promote, registry: Registry) -> dict[str, Any]:
 def rollback(registry: Registry | None = None) -> tuple[Version, Version]:
     """Let champion and previous change places; the champion before is not promoted by itself again.
 
+    Done twice it is undone: whoever is returned to is no longer withdrawn, and nobody else is.
+
     Returns:
         The champion now, and the one before.
 
@@ -152,14 +160,15 @@ def rollback(registry: Registry | None = None) -> tuple[Version, Version]:
         champion, previous = holder(CHAMPION, versions), holder(PREVIOUS, versions)
         if champion is None or previous is None:
             raise UserError("no champion before this one is registered: there is nothing to roll back to")
-        registry.tag(champion, {WITHDRAWN_TAG: _now()})
         if previous.withdrawn:
             registry.untag(previous, WITHDRAWN_TAG)
+        else:
+            registry.tag(champion, {WITHDRAWN_TAG: _now()})
         registry.point(CHAMPION, previous)
         registry.point(PREVIOUS, champion)
         registry.tag(previous, {"promotion.verdict": "promoted", "promotion.reason": f"rolled back to from {champion}"})
         registry.tag(champion, {"promotion.verdict": f"rolled back from, to version {previous.number}"})
-        return previous, champion
+        return registry.named(str(previous.number)), registry.named(str(champion.number))
 
 
 def _settle(own: Version, rule: Promote, registry: Registry) -> dict[str, Any]:

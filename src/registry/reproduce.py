@@ -21,7 +21,8 @@ from src.registry.versions import FOLDER, Registry, Version
 
 EXACT = 1e-6
 """How far figures may differ on the same kind of processor: not beyond what text loses."""
-MACHINE = ("cpu", "gpu", "torch", "threads")
+MACHINE = ("cpu", "gpu", "torch")
+"""What decides how sums are rounded, beside the number of threads, which a reproduction takes over."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def compare(version: Version, again: Evaluated, tolerance: float, here: dict[str
             "weights" if alike else "weights (another kind of processor)",
             version.digest,
             again.digest,
-            version.digest == again.digest if alike else None,
+            True if version.digest == again.digest else False if alike else None,
         ),
     ]
     recorded = {name for name in version.tags if name.startswith(("val_", "test_"))}
@@ -99,8 +100,11 @@ def show(rows: list[Row], console: Console | None = None) -> bool:
     marks = {True: "same", False: "[bold red]differs[/bold red]", None: "-"}
     for row in rows:
         table.add_row(row.what, row.registered, row.reproduced, marks[row.same])
-    (console or Console()).print(table)
-    return all(row.same is not False for row in rows)
+    console = console or Console()
+    console.print(table)
+    differing = [row.what for row in rows if row.same is False]
+    console.print(f"Different: {', '.join(differing)}" if differing else "It is the same model.")
+    return not differing
 
 
 def _here() -> dict[str, str]:

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 def rivals(
     dataset: Path, own: str, metric: str = Promote().metric, registry: Registry | None = None
 ) -> dict[str, Contender]:
-    """Of each other recurrent cell the best registered version on the same data, by the validation images.
+    """Of each other recurrent cell the best registered version on the same data, by the validation images; one that was
+    rolled back from only where there is no other.
 
     Args:
         dataset: folder of the manifest.
@@ -37,7 +38,7 @@ def rivals(
     registry, manifest = registry or Registry(), Manifest.load(dataset)
     test = manifest.split("test")
     found: dict[str, Contender] = {}
-    for value, version in ranking(registry.versions(), manifest.digest, metric):
+    for value, version in ranking(registry.versions(), manifest.digest, metric, withdrawn=True):
         if version.name == own or version.name in found:
             continue
         try:

@@ -13,7 +13,7 @@ from src.errors import UserError
 from src.files import repository_root
 from src.places import Places
 from src.registry.checkout import checkout, git
-from src.registry.evaluated import anything, evaluated
+from src.registry.evaluated import anything, content, evaluated
 from src.registry.promotion import promote, settle
 from src.registry.registration import register
 from src.registry.versions import CHAMPION, Registry, holder
@@ -74,8 +74,9 @@ def _evaluated_commits(root: Path) -> list[str]:
 
 def _known(root: Path, commit: str, registry: Registry) -> bool:
     dataset = str((_report(root, commit, "dataset") or {}).get("manifest"))
-    digests = {(_report(root, commit, name) or {}).get("digest") for name in ("train", "baseline")} - {None}
-    return bool(digests) and all(registry.holding(str(digest), dataset) is not None for digest in digests)
+    reports = [_report(root, commit, name) or {} for name in ("train", "baseline")]
+    contents = [content(report) for report in reports if "digest" in report]
+    return bool(contents) and all(registry.holding(one, dataset) is not None for one in contents)
 
 
 def _report(root: Path, commit: str, name: str) -> dict[str, object] | None:

@@ -29,6 +29,9 @@ pytestmark = [
 ]
 
 
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
 class Repository:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -217,3 +220,44 @@ def test_search_settings_alone_do_not_train_again(repository: Repository) -> Non
 
     assert "Running stage 'evaluate'" in printed
     assert "Running stage 'train'" not in printed
+
+
+def main_job(repository: Repository) -> str:
+    """`make repro` where packages are installed already; it must end with all models in one table and a champion."""
+    printed = repository.run("make", "--old-file", ".venv/.complete", "repro")
+    assert {"LSTM", "GRU", "BLIP"} == repository.json("reports/evaluation.json").keys(), printed
+    champion = repository.json("reports/promotion.json")["champion"]
+    named = MlflowClient(f"sqlite:///{repository.folder}/mlruns/mlflow.db").get_model_version_by_alias(
+        "captioner", "champion"
+    )
+    assert (champion["version"], champion["digest"]) == (int(named.version), named.tags["digest"]), printed
+    return printed
+
+
+@needs_make
+def test_the_main_job_of_a_repository_that_has_lost_its_store_rebuilds_it_and_trains_nothing(
+    repository: Repository,
+) -> None:
+    main_job(repository)
+    shutil.rmtree(repository.folder / "mlruns")
+
+    printed = main_job(repository)
+
+    assert "Running stage 'train'" not in printed
+    assert registered(repository).keys() == {"LSTM", "GRU", "BLIP"}
+    assert "Running stage" not in main_job(repository)
+
+
+@needs_make
+def test_the_main_job_trains_both_cells_with_parameters_that_were_edited(repository: Repository) -> None:
+    parameters = yaml.safe_load((repository.folder / "params.yaml").read_text(encoding="utf-8"))
+    parameters["model"]["hidden_size"] = 24
+    (repository.folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+
+    main_job(repository)
+
+    trained = [run for run in repository.mlflow_runs() if run.data.tags["kind"] == "train"]
+    assert {run.data.params["model.rnn"] for run in trained if run.data.params["model.hidden_size"] == "24"} == {
+        "lstm",
+        "gru",
+    }

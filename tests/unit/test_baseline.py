@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 from coloured import Coloured, Tracking
+from tiny_checkpoints import checkpoint, qwen2_vl
 
 from src import tracking
 from src.baseline import caption
@@ -75,6 +76,31 @@ def test_an_unmodified_checkpoint_is_named_and_not_copied(published, places, rec
     assert (told["checkpoint"], told["finetuned_on"]) == (published.baseline.checkpoint, None)
     assert not (places.baseline / "model").exists()
     assert Baseline.load(places, published.baseline, torch.device("cpu")).digest()
+
+
+def test_a_model_that_follows_instructions_is_asked_by_prompt(colours: Coloured, places, recorded, tmp_path):
+    folder = checkpoint(qwen2_vl, tmp_path / "instructed", scale=4.0)
+    settings = colours.changed(checkpoint=str(folder), finetune_epochs=None, prompt="a dog")
+    caption(settings, places, tmp_path / "resume", tiny.ALONE)
+    found = captions(places)
+    asked = Baseline.open(settings.baseline).ready(torch.device("cpu"))
+    assert list(found["test"].values()) == asked.caption(colours.pictures("test"))
+    assert not any("<" in said for split in found.values() for said in split.values())
+    assert report(places)["checkpoint"] == str(folder)
+
+
+def test_what_decides_its_captions_names_a_baseline_and_their_pace_does_not(published, colours, recorded, tmp_path):
+    checkpoint = published.baseline.checkpoint
+
+    def identity(**changes: Any) -> str:
+        places = colours.places_in(tmp_path / "_".join(["", *changes]))
+        caption(colours.changed(checkpoint=checkpoint, finetune_epochs=None, **changes), places, tmp_path, tiny.ALONE)
+        return report(places)["identity"]
+
+    usual = identity()
+    others = [identity(prompt="a red"), identity(beam_size=1), identity(max_words=3), identity(precision="bf16")]
+    assert len({usual, *others}) == 5
+    assert identity(batch_images=1, workers=2) == usual
 
 
 class StopAt:
@@ -153,7 +179,7 @@ def test_two_processes_caption_each_image_once(ranks, colours: Coloured, publish
 
 
 def test_a_checkpoint_that_is_not_to_be_had_leaves_nothing(colours: Coloured, places, recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr("src.models.checkpoints._answers", lambda endpoint: False)
+    monkeypatch.setattr("src.hub._answers", lambda endpoint: False)
     settings = colours.changed(checkpoint="Salesforce/blip-image-captioning-base", finetune_epochs=0)
     with pytest.raises(UserError, match="Salesforce/blip-image-captioning-base"):
         caption(settings, places, tmp_path / "resume", tiny.ALONE)

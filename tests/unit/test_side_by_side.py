@@ -51,6 +51,7 @@ class World:
             training=reports / "train.json",
             baseline_report=reports / "baseline.json",
             evaluation=outputs / "evaluation" / "eval-metrics.json",
+            parameters=outputs / "evaluation" / "parameters.json",
             scores=reports / "evaluation.json",
             test=reports / "test.json",
             comparison=reports / "comparison.json",
@@ -124,6 +125,14 @@ def test_one_knows_who_spoke(world):
     assert origins["LSTM"]["digest"] == world.captioner.digest() and origins["LSTM"]["run_id"] == "run-lstm"
     assert origins["GRU"] == {"version": "3", "run_id": "run-gru"}
     assert origins["BLIP"] == {"checkpoint": "owner/blip", "finetuned_on": None, "digest": "b1", "run_id": "run-blip"}
+
+
+def test_the_parameters_of_an_evaluation_are_kept_beside_it(world):
+    world.evaluate()
+
+    kept = Settings.model_validate(world.read("parameters"))
+    assert kept.evaluate.metrics == ("BLEU", "CIDEr", "ROUGE")
+    assert kept.flat() == SETTINGS.flat()
 
 
 def test_every_pair_is_compared_by_every_metric(world):

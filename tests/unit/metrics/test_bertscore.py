@@ -6,7 +6,6 @@ from importlib import resources
 import pytest
 
 from src.errors import UserError
-from src.hub import locate
 from src.metrics.bertscore import BertScore
 
 REFERENCES = [["a dog runs on grass", "the brown dog is running"], ["two children play"], ["a red bus"]]
@@ -58,7 +57,7 @@ def test_odd_captions_have_a_figure(bertscore, references, caption, figure):
 def test_a_model_that_is_nowhere_ends_soon(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     begun = time.monotonic()
-    with pytest.raises(UserError, match=r"evaluate\.bertscore_model is 'owner/absent-model'.*use 'default'"):
+    with pytest.raises(UserError, match=r"evaluate\.bertscore_model is 'owner/absent-model'.*bertscore_model=default"):
         BertScore("owner/absent-model")
     assert time.monotonic() - begun < 60
 
@@ -70,16 +69,6 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 def test_a_folder_that_bert_score_cannot_use_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
     with pytest.raises(UserError, match="which bert-score cannot use"):
         BertScore(str(tmp_path))
-
-
-def test_a_model_in_the_cache_needs_no_hub(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: str(tmp_path / file))
-    (tmp_path / "model.safetensors").touch()
-    assert locate("owner/model", "key") == str(tmp_path)
-
-
-def test_a_name_that_no_hub_has_is_refused():
-    with pytest.raises(UserError, match="key is 'a b//c': neither a folder nor a hub name"):
-        locate("a b//c", "key")

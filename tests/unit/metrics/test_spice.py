@@ -4,7 +4,10 @@ CoreNLP cannot be had without a network, so a stand-in answers in the program's 
 """
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -57,6 +60,28 @@ def test_a_program_that_hangs_is_killed_with_its_children(stand_in, tmp_path, wi
     assert time.monotonic() - begun < 60
     child = int((tmp_path / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_a_program_ends_when_python_is_killed(stand_in, tmp_path):
+    stand_in(f"echo $$ > {tmp_path}/pid.partial; mv {tmp_path}/pid.partial {tmp_path}/pid; exec sleep 300")
+    program = "from src.metrics import spice as s\ns.CORENLP = ()\ns.spice([['a dog']], [['a dog']])"
+    with subprocess.Popen([sys.executable, "-c", program]) as python:
+        try:
+            assert eventually((tmp_path / "pid").exists)
+        finally:
+            python.kill()
+    java = int((tmp_path / "pid").read_text())
+    assert eventually(lambda: not psutil.pid_exists(java) or psutil.Process(java).status() == psutil.STATUS_ZOMBIE)
+
+
+def eventually(happened: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 60
+    while not happened():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 @pytest.mark.parametrize(

@@ -4,96 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from coloured import Coloured
-from PIL import Image
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers.models import WordLevel
+from tiny_checkpoints import blip2, checkpoint, git, pictures, vit_gpt2
 
 from src.config import Baseline as Settings
 from src.errors import UserError
 from src.models.baseline import Baseline
-from src.models.checkpoints import quietly
 
 CPU = torch.device("cpu")
-SIZE = {"height": 32, "width": 32}
-VISION = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,
-    "patch_size": 16,
-}  # fmt: skip
-TEXT = {"vocab_size": 10, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-WORDS = ["<pad>", "<start>", "<end>", "<unk>", "<image>", "a", "dog", "cat", "runs", "sits"]
-
-
-def tokeniser(**named: str) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        pad_token="<pad>", bos_token="<start>", eos_token="<end>", unk_token="<unk>", **named,
-    )  # fmt: skip
-
-
-def vit_gpt2() -> list[Any]:
-    from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
-    from transformers import ViTImageProcessor as Processor
-
-    text = GPT2Config(n_positions=64, n_embd=32, n_layer=1, n_head=2, add_cross_attention=True, is_decoder=True, **TEXT)
-    both = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(**VISION), text)
-    model = VisionEncoderDecoderModel(both)
-    model.generation_config.update(decoder_start_token_id=1, pad_token_id=0, eos_token_id=2)
-    return [model, Processor(size=SIZE), tokeniser()]
-
-
-def git() -> list[Any]:
-    from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
-
-    shape = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
-    model = GitForCausalLM(GitConfig(vision_config=dict(VISION), max_position_embeddings=64, **shape, **TEXT))
-    return [model, GitProcessor(CLIPImageProcessor(size=SIZE, do_center_crop=False), tokeniser(sep_token="<end>"))]
-
-
-def blip2() -> list[Any]:
-    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor, BlipImageProcessor
-
-    shape = {name: VISION[name] for name in VISION if name not in ("image_size", "patch_size")}
-    text = {
-        "model_type": "opt", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 64,
-        "max_position_embeddings": 64, "word_embed_proj_dim": 32, **TEXT,
-    }  # fmt: skip
-    model = Blip2ForConditionalGeneration(
-        Blip2Config(
-            vision_config=dict(VISION),
-            qformer_config={"vocab_size": 10, "encoder_hidden_size": 32, **shape},
-            text_config=text,
-            num_query_tokens=4,
-            image_token_index=4,
-        )
-    )
-    return [model, Blip2Processor(BlipImageProcessor(size=SIZE), tokeniser(), num_query_tokens=4)]
-
-
-def checkpoint(make: Any, folder: Path) -> Path:
-    torch.manual_seed(0)
-    with quietly():
-        for part in make():
-            part.save_pretrained(folder)
-    return folder
-
-
-def pictures(count: int) -> list[Image.Image]:
-    random = np.random.default_rng(0)
-    return [Image.fromarray(random.integers(0, 255, (40, 50, 3), dtype=np.uint8)) for _ in range(count)]
 
 
 @pytest.mark.parametrize("make", [vit_gpt2, git, blip2])
@@ -119,16 +42,6 @@ def test_a_prompt_is_gone_on_from_but_not_said(colours: Coloured):
     (caption,) = settings.ready(CPU).caption(colours.pictures("val")[:1])
     assert not caption.startswith("a red a red")
     assert len(caption.split()) <= 6
-
-
-def test_a_hub_that_cannot_be_reached_is_said_at_once(monkeypatch):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    start = time.perf_counter()
-    with pytest.raises(UserError, match=r"'nobody/nothing'.*cannot be reached.*Give a folder.*checkpoint=tiny"):
-        Baseline.open(Settings(checkpoint="nobody/nothing"))
-    assert time.perf_counter() - start < 20
 
 
 def test_a_folder_with_pickles_alone_is_refused(tmp_path):

@@ -9,6 +9,8 @@ import pipelines
 import pytest
 
 from src.caption import main as caption
+from src.files import write_json
+from src.places import Places
 from src.registry.__main__ import main
 from src.registry.versions import Registry
 
@@ -47,6 +49,23 @@ def test_what_was_evaluated_here_is_promoted_by_hand(workspace: Path, capsys: py
     assert "version 1 (GRU) has val_CIDEr 0.5000: the first champion" in printed
     assert "champion" in printed[printed.index("Registered captioners") :]
     assert not (workspace / "reports" / "promotion.json").exists()
+
+
+def test_a_promotion_by_hand_says_where_params_yaml_is_no_longer_what_was_evaluated(
+    workspace: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pipelines.pipeline(workspace, "gru", 0.5)
+    made = pipelines.settings(workspace)
+    write_json(Places.below(workspace).parameters, made.model_dump(mode="json", exclude={"promote", "tune"}))
+    main(["promote"])
+    assert "note" not in capsys.readouterr().out
+
+    (workspace / "params.yaml").write_text("{model: {rnn: gru}, dataset: {name: flickr8k}, decode: {beam_size: 9}}")
+    main(["promote"])
+
+    printed = capsys.readouterr().out
+    assert "made with dataset.name = sample (now flickr8k), decode.beam_size = 3 (now 9)" in printed
+    assert "version 1 (GRU) is the champion already" in printed
 
 
 def test_a_rollback_is_one_command(promoted: Any, registry: Registry, capsys: pytest.CaptureFixture) -> None:

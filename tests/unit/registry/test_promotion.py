@@ -13,14 +13,14 @@ import pipelines
 import pytest
 import tiny
 
-from src.config import Promote
+from src.config import Promote, validated
 from src.errors import UserError
 from src.files import write_json
 from src.places import Places
 from src.registry.listing import show
 from src.registry.promotion import promote, rollback, settle
 from src.registry.rivals import rivals
-from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, Registry
+from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, WITHDRAWN_TAG, Registry
 
 
 def aliases(registry: Registry) -> dict[str, int]:
@@ -54,6 +54,42 @@ def test_a_model_is_registered_once_whatever_search_it_is_evaluated_with(tmp_pat
 
     assert len(registry.versions()) == 1
     assert again["promoted"] and "champion already" in again["reasons"][0]
+
+
+def test_a_baseline_asked_otherwise_is_another_version_with_its_own_figures(tmp_path: Path, registry: Registry) -> None:
+    folder = pipelines.pipeline(tmp_path / "run", blip=0.5, test=0.4)
+    settings, places = pipelines.settings(folder), Places.below(folder)
+    report = json.loads(places.baseline_report.read_text())
+
+    def said(identity: str, val: float) -> tuple[int, float | None]:
+        write_json(places.baseline_report, report | {"identity": identity, "val_CIDEr": val})
+        promote(settings, places, registry)
+        version = registry.named(BASELINE)
+        return version.number, version.figure("val_CIDEr")
+
+    assert said("one", 0.5) == (1, 0.5)
+    assert said("another prompt", 0.7) == (3, 0.7)
+    assert said("one", 0.5) == (1, 0.5)
+    assert len(registry.versions()) == 3
+
+
+def test_a_version_has_the_parameters_it_was_evaluated_with_whatever_params_yaml_says_now(
+    tmp_path: Path, registry: Registry
+) -> None:
+    folder = pipelines.pipeline(tmp_path / "run", val=0.5)
+    places, made = Places.below(folder), pipelines.settings(folder)
+    write_json(places.parameters, made.model_dump(mode="json", exclude={"promote", "tune"}))
+    edited = validated(
+        {"dataset": {"name": "flickr8k"}, "decode": {"beam_size": 9}, "promote": {"require_baseline": True}}, "edited"
+    )
+
+    verdict = promote(edited, places, registry)
+
+    version = registry.named("1")
+    kept = json.loads(registry.text(version, "registered/parameters.json"))
+    assert (version.tags["dataset"], version.dataset) == ("sample", tiny.manifest(test=3).digest)
+    assert kept["decode"]["beam_size"] == pipelines.SEARCH["beam_size"]
+    assert "promote.require_baseline" in verdict["reasons"][0]  # the rule is today's
 
 
 def test_figures_that_came_later_are_added_to_the_version(tmp_path: Path, registry: Registry) -> None:
@@ -135,10 +171,12 @@ def test_rolling_back_is_undone_by_no_later_promotion_but_by_rolling_back(promot
     assert (champion.number, former.number) == (1, 2)
     settle(Promote(), registry)
     assert aliases(registry) == {CHAMPION: 1, PREVIOUS: 2, CHALLENGER: 2}
+    assert former.withdrawn
 
-    rollback(registry)
+    champion, former = rollback(registry)
     settle(Promote(), registry)
-    assert aliases(registry)[CHAMPION] == 2
+    assert aliases(registry)[CHAMPION] == champion.number == 2
+    assert not champion.withdrawn and not former.withdrawn
 
 
 def test_there_is_nothing_to_roll_back_to_before_a_second_champion(promoted: Any, registry: Registry) -> None:
@@ -205,6 +243,11 @@ def test_rivals_are_the_best_of_each_other_cell_on_the_same_data(
     assert found["GRU"].origin["version"] == 3
     assert found["GRU"].captions == {image.name: f"GRU {image.filename}" for image in data.split("test")}
     assert rivals(tmp_path / "unseen", "LSTM", registry=registry) == {}
+
+    registry.tag(registry.named("3"), {WITHDRAWN_TAG: "today"})
+    assert rivals(tmp_path / "data", "LSTM", registry=registry)["GRU"].origin["version"] == 2
+    registry.tag(registry.named("2"), {WITHDRAWN_TAG: "today"})
+    assert rivals(tmp_path / "data", "LSTM", registry=registry)["GRU"].origin["version"] == 3
 
 
 def test_the_table_fits_a_hundred_columns(promoted: Any, registry: Registry, capsys: pytest.CaptureFixture) -> None:

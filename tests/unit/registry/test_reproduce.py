@@ -40,7 +40,7 @@ def test_the_same_is_the_same(again: Evaluated, capsys: pytest.CaptureFixture) -
     assert "val_CIDEr" in capsys.readouterr().out
 
 
-def test_other_weights_data_or_figures_are_told_apart(again: Evaluated) -> None:
+def test_other_weights_data_or_figures_are_told_apart(again: Evaluated, capsys: pytest.CaptureFixture) -> None:
     registered = version(again)
 
     assert differing(replace(registered, digest="other"), again) == {"weights"}
@@ -48,6 +48,7 @@ def test_other_weights_data_or_figures_are_told_apart(again: Evaluated) -> None:
     assert differing(version(again, val_CIDEr="0.501"), again) == {"val_CIDEr"}
     assert differing(version(again, test_METEOR="0.2"), again) == {"test_METEOR"}
     assert not show(compare(version(again, val_CIDEr="0.501"), again, 0.02, MACHINE))
+    assert "Different: val_CIDEr" in capsys.readouterr().out
 
 
 def test_another_kind_of_processor_rounds_otherwise(again: Evaluated) -> None:
@@ -55,6 +56,18 @@ def test_another_kind_of_processor_rounds_otherwise(again: Evaluated) -> None:
 
     assert differing(registered, again, OTHER) == set()
     assert differing(version(again, val_CIDEr="0.53"), again, OTHER) == {"val_CIDEr"}
+
+
+def test_weights_that_are_the_same_are_so_on_every_processor(again: Evaluated) -> None:
+    (weights,) = (row for row in compare(version(again), again, 0.02, OTHER) if row.what.startswith("weights"))
+
+    assert weights.same is True
+
+
+def test_threads_are_taken_over_from_the_version_and_excuse_nothing(again: Evaluated) -> None:
+    many = MACHINE | {"threads": "64"}
+
+    assert differing(replace(version(again), digest="other"), again, many) == {"weights"}
 
 
 def test_more_memory_is_no_other_processor(again: Evaluated) -> None:
