@@ -14,12 +14,12 @@ from src.visualize.attention import FOOT, GAP, MARGIN, MARKS, fitted, panel_heig
 from src.visualize.heat import Look, draw_word, scale, scale_bar
 from src.visualize.style import QUIET, SMALL, TEXT, WIDTH, colour, height, styled, wrapped
 
-ACROSS = 6
+MOST_ACROSS, FEWEST_ACROSS = 6, 4
+"""Panels in a row: as few rows as there must be, filled as evenly as may be."""
 LEFT = 2.6
 """Inches of the picture at the side, as everybody sees it."""
 AIR = 0.3
 NAME = 0.27
-WIDE = (WIDTH - 2 * MARGIN - LEFT - AIR - (ACROSS - 1) * GAP) / ACROSS
 CAPTION = 12.0
 """Points of a model's caption."""
 
@@ -38,14 +38,17 @@ def beside_figure(
         reference: what a person wrote.
         boxes: true rectangles; drawn where a word names the object, with the peak and whether it lies inside.
     """
-    side = panel_height(image, WIDE)
+    longest = max(len(look.words) for look in looks)
+    across = max(FEWEST_ACROSS, math.ceil(longest / max(1, math.ceil(longest / MOST_ACROSS))))
+    wide = (WIDTH - 2 * MARGIN - LEFT - AIR - (across - 1) * GAP) / across
+    side = panel_height(image, wide)
     picture = panel_height(image, LEFT)
     captions = [
-        wrapped(f"{look.model}   {look.sentence}", WIDTH - 2 * MARGIN - LEFT - AIR, CAPTION, 2, bold=True)
+        wrapped(f"{look.model}: {look.sentence}", WIDTH - 2 * MARGIN - LEFT - AIR, CAPTION, 2, bold=True)
         for look in looks
     ]
     high = [
-        height(caption, CAPTION) + max(1, math.ceil(len(look.words) / ACROSS)) * (NAME + side + GAP)
+        height(caption, CAPTION) + max(1, math.ceil(len(look.words) / across)) * (NAME + side + GAP)
         for caption, look in zip(captions, looks, strict=True)
     ]
     written = wrapped(reference, LEFT, TEXT, 5)
@@ -64,19 +67,19 @@ def beside_figure(
         write("A person wrote", MARGIN, MARGIN + picture + 0.1, size=SMALL, color=QUIET)
         write(written, MARGIN, MARGIN + picture + 0.1 + height("wrote", SMALL), size=TEXT)
 
-    shown, heat = fitted(image, WIDE, side), scale(looks)
+    shown, heat = fitted(image, wide, side), scale(looks)
     start = MARGIN + LEFT + AIR
     down = MARGIN
     for look, caption, taken in zip(looks, captions, high, strict=True):
         write(caption, start, down, size=CAPTION, weight="bold", color=colour(look.model))
         for word in range(len(look.words)):
-            row, column = divmod(word, ACROSS)
-            left = start + column * (WIDE + GAP)
+            row, column = divmod(word, across)
+            left = start + column * (wide + GAP)
             under = down + height(caption, CAPTION) + row * (NAME + side + GAP) + NAME + side
-            panel = figure.add_axes((left / WIDTH, 1 - under / total, WIDE / WIDTH, side / total))
+            panel = figure.add_axes((left / WIDTH, 1 - under / total, wide / WIDTH, side / total))
             panel.set_axis_off()
             draw_word(panel, shown, look, word, heat, boxes, TEXT)
         down += taken + AIR
     named = any(look.points(boxes) for look in looks)
-    scale_bar(figure, heat, start, 0.3, MARKS if named else "")
+    scale_bar(figure, heat, MARGIN, 0.3, MARKS if named else "")
     return figure

@@ -41,6 +41,14 @@ ATTENTION_EACH = 3
 MOST_POINTED = 500
 """Images with boxes on which attention is counted: all of the sample's test images, by far."""
 
+TOLD = (
+    "neighbour_overlap",
+    "same_image_nearest",
+    "silhouette_images_by_images",
+    "silhouette_captions_by_captions",
+)
+"""What the MLflow run is told of the embedding space; the rest is in reports/space.json."""
+
 Ask = Callable[[Mapping[str, Any]], Captioner | None]
 """From the origin of an evaluated model to the model; None where it cannot be had."""
 Named = tuple[str, Figure]
@@ -93,7 +101,7 @@ def draw(settings: Settings, places: Places, ask: Ask = nobody) -> list[Path]:
     measured = dict(found.figures) if found else {}
     write_json(places.space, measured)
     run = tracking.attach(training["run_id"], name=captioner.name, settings=settings)
-    run.summary({f"space_{name}": value for name, value in measured.items()})
+    run.summary({f"space_{name}": measured[name] for name in TOLD if name in measured})
     for path in paths:
         run.artifact(path, "figures")
     return paths

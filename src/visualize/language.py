@@ -34,11 +34,11 @@ def language_figure(models: Mapping[str, Captions], people: Captions) -> Figure:
     left = 0.025
     for model, said in ((PEOPLE, people), *models.items()):
         mean, used = np.mean([len(words) for words in said]), len({word for words in said for word in words})
-        text = f"{model}: {mean:.1f} words a caption, {used:,} different"
+        text = f"{model}: {mean:.1f} words, {used:,} different"
         shade = QUIET if model == PEOPLE else colour(model)
         written = figure.text(left, 0.905, text, size=TEXT, weight="bold", color=shade, va="top")
         left += written.get_window_extent().width / figure.bbox.width + 0.025
-    lengths = figure.add_axes((0.035, 0.09, 0.28, 0.68))
+    lengths = figure.add_axes((0.045, 0.09, 0.275, 0.68))
     common = figure.add_axes((0.425, 0.09, 0.235, 0.68))
     odd = figure.add_axes((0.755, 0.09, 0.22, 0.68))
     _lengths(lengths, models, people)
@@ -76,11 +76,11 @@ def _common(axes: Axes, models: Mapping[str, Captions], people: Captions) -> Non
     theirs = shares(people)
     words = sorted(theirs, key=lambda word: (-theirs[word], word))[:WORDS]
     axes.barh(range(len(words)), [theirs[word] for word in words], height=0.78, color=RULE)
-    for model, said in models.items():
-        own = shares(said)
+    for number, (model, said) in enumerate(models.items()):
+        own, shift = shares(said), 0.2 * (number - (len(models) - 1) / 2)  # dots of equal shares stay apart
         axes.plot(
-            [own.get(word, 0.0) for word in words], range(len(words)), "o", color=colour(model), markersize=5.5,
-            markeredgecolor="white", markeredgewidth=0.8, clip_on=False,
+            [own.get(word, 0.0) for word in words], [place + shift for place in range(len(words))], "o",
+            color=colour(model), markersize=5.5, markeredgecolor="white", markeredgewidth=0.8, clip_on=False,
         )  # fmt: skip
     axes.set_yticks(range(len(words)), words, color=INK, size=SMALL)
     axes.set_ylim(len(words) - 0.4, -0.6)
@@ -107,4 +107,4 @@ def _odd(axes: Axes, model: str, said: Captions, people: Captions) -> None:
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
     axes.set_title(f"Where the {model} differs", pad=18)
-    axes.text(0, 1.015, "captions in 100, more or fewer than people", transform=axes.transAxes, size=SMALL, color=QUIET)
+    axes.text(0, 1.015, "more or fewer captions in 100", transform=axes.transAxes, size=SMALL, color=QUIET)

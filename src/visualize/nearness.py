@@ -61,8 +61,8 @@ def nearness(
     count = len(images)
     neighbours = min(NEIGHBOURS, count - 1)
     figures = {
-        "images": float(count),
-        "neighbours": float(neighbours),
+        "images": count,
+        "neighbours": neighbours,
         "neighbour_overlap": overlap(images, captions, neighbours),
         "neighbour_overlap_by_chance": neighbours / (count - 1),
         "silhouette_images_by_images": silhouette(images, image_clusters),

@@ -16,7 +16,7 @@ SHOWN, ROWS = 4, 5
 """Neighbours of each kind, and images that are asked for theirs."""
 MARGIN, GAP, APART = 0.25, 0.1, 0.3
 """Inches round the figure, between neighbours, and between the kinds."""
-TOP = 1.25
+TOP = 1.3
 SIDE = (WIDTH - 2 * MARGIN - 2 * APART - 2 * (SHOWN - 1) * GAP) / (2 * SHOWN + 1)
 WORDS = SMALL - 1
 LINES = 4
@@ -39,7 +39,7 @@ def neighbours_figure(
 
     Args:
         rows: at most SHOWN neighbours of each kind.
-        finding: the share of all neighbours that are, as a sentence.
+        finding: what the frames mean, and how many neighbours have one.
     """
     deep = []
     for one, by_picture, by_caption in rows:
@@ -52,7 +52,7 @@ def neighbours_figure(
         figure.text(left / WIDTH, 1 - down / total, text, va="top", **look)
 
     write("Do images that look alike have captions that mean alike?", MARGIN, MARGIN, size=HEADING, weight="bold")
-    write(finding, MARGIN, MARGIN + 0.34, size=SMALL, color=QUIET)
+    write(wrapped(finding, WIDTH - 2 * MARGIN, SMALL, 2), MARGIN, MARGIN + 0.34, size=SMALL, color=QUIET)
     second = MARGIN + SIDE + APART
     third = second + SHOWN * (SIDE + GAP) - GAP + APART
     for text, left in (("An image", MARGIN), ("Nearest by picture", second), ("Nearest by caption", third)):

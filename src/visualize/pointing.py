@@ -73,7 +73,7 @@ def pointing_figure(points: Mapping[str, Sequence[Point]], shown: Sequence[Examp
     for line, (model, found) in enumerate(points.items()):
         write(counted(model, found), 0.66 + 0.25 * line, size=LABEL, weight="bold", color=colour(model))
     bottom = (below + 0.55) / total
-    axes = figure.add_axes((MARGIN / WIDTH, bottom, 1 - 2 * MARGIN / WIDTH, (CHART - 1.0) / total))
+    axes = figure.add_axes((2.6 * MARGIN / WIDTH, bottom, 1 - 3.6 * MARGIN / WIDTH, (CHART - 1.0) / total))
     _chart(axes, points)
     if not shown:
         return figure

@@ -12,7 +12,7 @@ from src.visualize.curves import Curve
 from src.visualize.style import HEADING, QUIET, SMALL, WIDTH, colour, styled
 
 ACROSS = 3
-HIGH, TOP = 2.2, 0.85
+HIGH, TOP = 2.2, 0.6
 MEBIBYTES = 1024.0
 
 Series = tuple[str, float]
@@ -71,9 +71,9 @@ def resources_figure(curves: Mapping[str, Curve], model: str) -> Figure:
                 axes.stairs(steps, edges, color=shade, linewidth=2, baseline=None)
                 top = max([top, *(step for step in steps if step == step)])
         if len(series) > 1:
-            for line, (called, shade) in enumerate(zip(names, shades, strict=True)):
+            for at, called, shade in zip((0.78, 1.0), names, shades, strict=True):
                 axes.text(
-                    1, 1.06 + 0.13 * line, called, transform=axes.transAxes, ha="right", va="bottom", color=shade,
+                    at, 1.06, called, transform=axes.transAxes, ha="right", va="bottom", color=shade,
                     weight="bold", size=SMALL,
                 )  # fmt: skip
         axes.set_title(title)

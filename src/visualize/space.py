@@ -134,6 +134,5 @@ def _neighbours(found: Space, picture: Picture, seed: int) -> Figure:
             )
         )
     share = f"{found.figures['neighbour_overlap']:.0%}"
-    return neighbours_figure(
-        rows, f"{share} {_overlap(found.figures)}: these are framed. Images drawn by lot from {found.of.lower()}."
-    )
+    finding = f"Framed: among the {many} nearest both ways. {share} {_overlap(found.figures)}."
+    return neighbours_figure(rows, finding)
