@@ -14,7 +14,7 @@ from src.visualize.attention import FOOT, GAP, MARGIN, MARKS, fitted, panel_heig
 from src.visualize.heat import Look, draw_word, scale, scale_bar
 from src.visualize.style import QUIET, SMALL, TEXT, WIDTH, colour, height, styled, wrapped
 
-MOST_ACROSS, FEWEST_ACROSS = 6, 4
+MOST_ACROSS, FEWEST_ACROSS = 6, 5
 """Panels in a row: as few rows as there must be, filled as evenly as may be."""
 LEFT = 2.6
 """Inches of the picture at the side, as everybody sees it."""

@@ -150,4 +150,5 @@ def _mark_best(axes: Axes, curve: Curve, shade: str) -> None:
     axes.annotate(
         f"{curve[best]:.3f}\nepoch {best}", (best, 0), (-6 if right else 6, 6), xycoords=("data", "axes fraction"),
         textcoords="offset points", ha="right" if right else "left", color=shade, size=LABEL, weight="bold",
+        bbox={"facecolor": "white", "linewidth": 0, "pad": 1},
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -41,6 +42,10 @@ THUMBNAIL, MOST_THUMBNAILS = 0.46, 44
 """Inches of a thumbnail's side, and how many there are at most."""
 PADDING = 0.06
 """Inches round a label's words."""
+STEP, REACH = 0.12, 30
+"""Inches between places that are tried for a label, and how many in each direction."""
+COVERED = 3.0
+"""Inches that a label would rather go than cover as many points as its cluster has."""
 
 Rectangle = tuple[float, float, float, float]
 """Left, bottom, right, top, in inches of the large map."""
@@ -62,17 +67,28 @@ def thumbnails(plane: Plane, taken: Sequence[Rectangle], seed: int) -> list[int]
 
 
 def label_places(plane: Plane, labels: Int[np.ndarray, " point"], texts: Sequence[str]) -> list[Rectangle]:
-    """For each cluster's words a rectangle as near to the middle of its points as the others' leave room for."""
+    """For each cluster's words a rectangle: near the middle of its points, over few points, and over no other's."""
     tall = HEIGHT - TOP - FOOT
+    points = np.array([_inches(point, WIDE, tall) for point in plane])
     placed: list[Rectangle] = []
     for cluster, text in enumerate(texts):
         x, y = _inches(np.median(plane[labels == cluster], axis=0), WIDE, tall)
         wide, high = _size(text)
-        steps = sorted(product(range(-40, 41), repeat=2), key=lambda step: step[0] ** 2 + (2 * step[1]) ** 2)
-        candidates = (_around(x + 0.1 * right, y + 0.1 * up, wide, high) for right, up in steps)
-        free = (one for one in candidates if _inside(one, WIDE, tall) and not any(_meet(one, two) for two in placed))
-        placed.append(next(free, _around(x, y, wide, high)))
+        members = int((labels == cluster).sum())
+        candidates = [
+            (math.hypot(right, up) * STEP + COVERED * _covered(points, rectangle) / members, rectangle)
+            for right, up in product(range(-REACH, REACH + 1), repeat=2)
+            if _inside(rectangle := _around(x + STEP * right, y + STEP * up, wide, high), WIDE, tall)
+            and not any(_meet(rectangle, other) for other in placed)
+        ]
+        placed.append(min(candidates)[1] if candidates else _around(x, y, wide, high))
     return placed
+
+
+def _covered(points: Float[np.ndarray, "point 2"], rectangle: Rectangle) -> int:
+    left, bottom, right, top = rectangle
+    inside = (points > (left, bottom)) & (points < (right, top))
+    return int(inside.all(axis=1).sum())
 
 
 @styled()
@@ -135,7 +151,7 @@ def map_figure(
             write(f"{name}: {remark}", left, down + SMALL_MAP + 0.06, size=SMALL, color=QUIET)
             down += SMALL_MAP + 0.42
         elif name == UMAP:
-            write(f"{UMAP} is drawn where umap-learn is installed", left, down - 0.18, size=SMALL, color=QUIET)
+            write(f"{UMAP} needs `pip install umap-learn`", left, down - 0.18, size=SMALL, color=QUIET)
             down += 0.14
     for number, text in findings:
         write(number, left, down, size=LABEL + 2, weight="bold")
