@@ -266,6 +266,13 @@ class Evaluate(Section):
     """Bootstrap samples of the test images behind each interval, and tosses behind each p-value."""
 
 
+class Visualize(Section):
+    images: tuple[str, ...] = ()
+    """File names of test images whose attention is drawn, besides the best and some drawn by lot."""
+    points: Annotated[int, Field(ge=0, le=5000)] = 1000
+    """Images on the maps of the embedding space, test images first; 0 draws none."""
+
+
 class Promote(Section):
     """When a model becomes the champion (`src.registry.promotion`)."""
 
@@ -308,6 +315,7 @@ class Settings(Section):
     decode: Decode = Decode()
     baseline: Baseline = Baseline()
     evaluate: Evaluate = Evaluate()
+    visualize: Visualize = Visualize()
     promote: Promote = Promote()
     tune: Tune = Tune()
 
@@ -315,9 +323,9 @@ class Settings(Section):
         search_space.check(self.tune.space, self)
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
-        """Every parameter as 'section.key': value, as MLflow and tables show them; how one searches for better ones is
-        none of a run."""
-        return dict(_flat("", self.model_dump(mode="json", exclude={"tune"})))
+        """Every parameter as 'section.key': value, as MLflow and tables show them; how one searches for better ones,
+        and what is drawn, are none of a run."""
+        return dict(_flat("", self.model_dump(mode="json", exclude={"tune", "visualize"})))
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str | int | float | bool | None]]:

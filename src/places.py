@@ -26,6 +26,7 @@ class Places:
     test: Path = Path("reports/test.json")
     comparison: Path = Path("reports/comparison.json")
     figures: Path = Path("outputs/figures")
+    space: Path = Path("reports/space.json")
     promotion: Path = Path("reports/promotion.json")
 
     @classmethod

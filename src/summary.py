@@ -29,6 +29,14 @@ def main() -> None:
         champion = verdict["champion"]
         named = f"{champion['model']}, version {champion['version']}" if champion else "none"
         console.print(f"Champion: [bold]{named}[/bold] ({'; '.join(verdict['reasons'])})\n", highlight=False)
+    if places.space.exists() and (space := _read(places.space)):
+        near, chance = space["neighbour_overlap"], space["neighbour_overlap_by_chance"]
+        console.print(
+            f"Of an image's {space['neighbours']} nearest by its features {near:.0%} are also nearest by caption "
+            f"(chance {chance:.0%}); silhouettes of the clusters: images {space['silhouette_images_by_images']:.2f}, "
+            f"captions {space['silhouette_captions_by_captions']:.2f}.\n",
+            highlight=False,
+        )
     for picture in sorted(places.figures.glob("**/*.png")):
         console.print(f"  {picture}", highlight=False)
     console.print(

@@ -117,7 +117,7 @@ class Recorded:
 
     def event(self, step: int, text: str) -> None:
         log.info("step %d: %s", step, text)
-        events = self._recorded_events()
+        events = self.events
         if any(event["step"] == step and event["text"] == text for event in events):
             return
         events.append({"step": step, "time": datetime.now(UTC).isoformat(timespec="seconds"), "text": text})
@@ -200,7 +200,9 @@ class Recorded:
         if values:
             self._client.log_batch(self.id, [Metric(name, value, now, step) for name, value in values.items()])
 
-    def _recorded_events(self) -> list[dict[str, Any]]:
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What `event` noted so far, oldest first: step, time, text."""
         if self._events is None:
             self._events = []
             if any(file.path == EVENTS_FILE for file in self._client.list_artifacts(self.id)):
@@ -291,6 +293,17 @@ def attach(run_id: str, *, name: str, settings: Settings) -> Recorded:
         Recorded(client, found).parameters(settings)
         client.set_terminated(found, "FINISHED")
     return Recorded(client, found)
+
+
+def events(run_id: str) -> list[tuple[int, str]]:
+    """Decisions and incidents of a run, (step, text) in the order they came; none of a run that the store lacks.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    client = store.connect()
+    found = _find(client, run_id)
+    return [(event["step"], event["text"]) for event in Recorded(client, found).events] if found else []
 
 
 def _find(client: MlflowClient, run_id: str) -> str | None:

@@ -27,10 +27,25 @@ class Grounding(NamedTuple):
     """Hits that a peak anywhere in the grid, each region as likely, would have on average."""
 
 
-def ground(
+class Point(NamedTuple):
+    """One word of a caption that names an object with a box."""
+
+    word: int
+    """Its place in the caption."""
+    name: str
+    """Of the object; of the first, where the word names several."""
+    region: int
+    """That has the most attention."""
+    hit: bool
+    """The region lies in the box."""
+    by_chance: float
+    """Share of the grid's regions that do."""
+
+
+def points(
     words: Sequence[str], attention: Float[np.ndarray, "word region"], boxes: Sequence[Box], rows: int, columns: int
-) -> Grounding:
-    """Compare where each word of a caption looked with the boxes of the objects that it names.
+) -> list[Point]:
+    """Where each word of a caption that names an object looked, and whether the object is there.
 
     Args:
         attention: a row per word over the regions of a grid of `rows` x `columns`, row by row.
@@ -43,16 +58,22 @@ def ground(
         raise ValueError(
             f"attention of shape {attention.shape} for {len(words)} words and a grid of {rows} x {columns}"
         )
-    named = hits = 0
-    by_chance = 0.0
-    for word, look in zip(words, attention, strict=True):
-        inside = [_regions(box, rows, columns) for box in boxes if word in box.words]
-        if inside:
-            regions = np.logical_or.reduce(inside)
-            named += 1
-            hits += int(regions[int(look.argmax())])
-            by_chance += float(regions.mean())
-    return Grounding(named, hits, by_chance)
+    found = []
+    for place, (word, look) in enumerate(zip(words, attention, strict=True)):
+        named = [box for box in boxes if word in box.words]
+        if named:
+            inside = np.logical_or.reduce([_regions(box, rows, columns) for box in named])
+            peak = int(look.argmax())
+            found.append(Point(place, named[0].name, peak, bool(inside[peak]), float(inside.mean())))
+    return found
+
+
+def ground(
+    words: Sequence[str], attention: Float[np.ndarray, "word region"], boxes: Sequence[Box], rows: int, columns: int
+) -> Grounding:
+    """`points`, counted."""
+    found = points(words, attention, boxes, rows, columns)
+    return Grounding(len(found), sum(point.hit for point in found), sum(point.by_chance for point in found))
 
 
 def shares(captions: Sequence[Grounding]) -> dict[str, float]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from src.config import Promote
 from src.contenders import Contender
@@ -13,6 +15,9 @@ from src.errors import UserError
 from src.registry.promotion import ranking
 from src.registry.registration import DETAILS_FILE
 from src.registry.versions import FOLDER, Registry
+
+if TYPE_CHECKING:
+    from src.models.captioner import Captioner
 
 DETAILS = f"{FOLDER}/{DETAILS_FILE}"
 log = logging.getLogger(__name__)
@@ -53,4 +58,20 @@ def rivals(
         found[version.name] = Contender(
             captions, {"version": version.number, "run_id": version.run_id, "digest": version.digest, metric: value}
         )
+    return found
+
+
+def captioner(origin: Mapping[str, Any], registry: Registry | None = None) -> Captioner | None:
+    """The registered model that the origin of a contender names, to be asked again.
+
+    Returns:
+        None, with a warning, where the store does not have it (any more); its captions are known all the same.
+    """
+    try:
+        found = (registry or Registry()).captioner(str(origin["version"]))
+        if found.digest() != origin["digest"]:
+            raise UserError(f"version {origin['version']} is another model now")
+    except (UserError, KeyError) as error:
+        log.warning("a rival cannot be asked where it looked (%s)", error)
+        return None
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,14 @@ BEST, MIDDLE, WORST, LOT = "Best", "Middle", "Worst", "Drawn by lot"
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of the sheet: RGB picture, the model's caption, what one person wrote, and the caption's score."""
+    """One image of the sheet: RGB picture, the model's caption, what one person wrote, the caption's score, and what
+    other models say, by name."""
 
     picture: Image.Image
     caption: str
     reference: str
     score: float
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose(scores: Sequence[float], each: int, seed: int) -> dict[str, list[int]]:
@@ -53,7 +55,8 @@ def choose(scores: Sequence[float], each: int, seed: int) -> dict[str, list[int]
 
 @styled()
 def sheet_figure(rows: Mapping[str, Sequence[Tile]], model: str, metric: str) -> Figure:
-    """One row of pictures per kind; below each its score, the caption in the model's colour, a reference in grey.
+    """One row of pictures per kind; below each its score, the caption in the model's colour, a reference in grey,
+    and what other models say in theirs.
 
     Args:
         rows: at least one kind; at least one tile, and at most COLUMNS, of each.
@@ -97,8 +100,10 @@ def _words(tile: Tile, model: str, metric: str) -> list[tuple[str, float, dict[s
     caption = wrapped(tile.caption, WIDE, TEXT, LINES, bold=True)
     reference = wrapped(tile.reference, WIDE, SMALL, LINES)
     score = f"{metric} {tile.score:.2f}"
+    others = {other: wrapped(f"{other}: {said}", WIDE, SMALL, LINES) for other, said in tile.others.items()}
     return [
         (score, height(score, SMALL), {"size": SMALL, "color": QUIET}),
         (caption, height(caption, TEXT), {"size": TEXT, "color": colour(model), "weight": "bold"}),
         (reference, height(reference, SMALL), {"size": SMALL, "color": QUIET}),
+        *((said, height(said, SMALL), {"size": SMALL, "color": colour(other)}) for other, said in others.items()),
     ]

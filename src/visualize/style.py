@@ -19,6 +19,9 @@ from src.files import write_atomically
 MODEL_COLOURS = {"LSTM": "#0072B2", "GRU": "#D55E00", "BLIP": "#008F67"}
 """Okabe and Ito's palette, told apart by colour-blind readers too; the green a little darker, to be read as text."""
 
+CLUSTER_COLOURS = ("#CC6677", "#332288", "#DDCC77", "#117733", "#88CCEE", "#882255", "#44AA99", "#999933")
+"""Of clusters, the largest first: Tol's muted scheme, none of them a model's."""
+
 INK, QUIET, RULE = "#1B1F24", "#646B73", "#D5D9DE"
 """Colours of what is said, of what is said beside it, and of lines that only guide the eye."""
 

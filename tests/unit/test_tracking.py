@@ -167,6 +167,14 @@ def test_events_are_one_json_object_a_line_and_survive_an_interruption() -> None
     ]
 
 
+def test_a_later_stage_reads_the_events_and_none_of_a_run_that_is_not_there() -> None:
+    with recording() as run:
+        run.event(2, "learning rate halved to 5e-4")
+        run.event(2, "stopped")
+    assert tracking.events(run.id) == [(2, "learning rate halved to 5e-4"), (2, "stopped")]
+    assert tracking.events("0" * 32) == []
+
+
 def test_an_event_cut_short_by_a_kill_does_not_stop_resumption() -> None:
     with pytest.raises(KeyboardInterrupt), recording() as run:
         run.event(2, "learning rate halved")

@@ -19,7 +19,7 @@ from src.files import write_json
 from src.places import Places
 from src.registry.listing import show
 from src.registry.promotion import promote, rollback, settle
-from src.registry.rivals import rivals
+from src.registry.rivals import captioner, rivals
 from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, WITHDRAWN_TAG, Registry
 
 
@@ -248,6 +248,22 @@ def test_rivals_are_the_best_of_each_other_cell_on_the_same_data(
     assert rivals(tmp_path / "data", "LSTM", registry=registry)["GRU"].origin["version"] == 2
     registry.tag(registry.named("2"), {WITHDRAWN_TAG: "today"})
     assert rivals(tmp_path / "data", "LSTM", registry=registry)["GRU"].origin["version"] == 3
+
+
+def test_a_rival_can_be_asked_again_as_long_as_its_version_is_there(
+    promoted: Any, registry: Registry, tmp_path: Path
+) -> None:
+    tiny.manifest(test=3).save(tmp_path / "data")
+    promoted("lstm", 0.9)
+    promoted("gru", 0.5)
+    origin = rivals(tmp_path / "data", "LSTM", registry=registry)["GRU"].origin
+
+    asked = captioner(origin, registry)
+
+    assert asked is not None and (asked.name, asked.digest()) == ("GRU", origin["digest"])
+    assert captioner({**origin, "digest": "another"}, registry) is None
+    assert captioner({**origin, "version": 99}, registry) is None
+    assert captioner({}, registry) is None
 
 
 def test_the_table_fits_a_hundred_columns(promoted: Any, registry: Registry, capsys: pytest.CaptureFixture) -> None:

@@ -52,3 +52,23 @@ def test_validation_is_drawn_in_the_models_colour(model: str) -> None:
 def test_one_epoch_is_a_point_to_be_seen() -> None:
     figure = curves_figure({name: {1: curve[1]} for name, curve in CURVES.items()}, "GRU")
     assert all(axes.lines[0].get_marker() == "o" for axes in figure.axes)
+
+
+def test_a_decision_taken_again_keeps_its_letter_and_is_explained_once() -> None:
+    figure = curves_figure(CURVES, "LSTM", [(2, "rate x 0.5"), (3, "averaged"), (4, "rate x 0.5")])
+    assert [text for text in words(figure).split("\n") if text in "ABC"] == ["A", "B", "A"] * 3
+    explained = [text.get_text() for text in figure.texts]
+    assert "rate x 0.5 (epochs 2, 4)" in explained and "averaged (epoch 3)" in explained
+
+
+def test_decisions_of_one_epoch_stand_side_by_side() -> None:
+    assert "AB" in words(curves_figure(CURVES, "LSTM", [(2, "rate"), (2, "sampling")])).split("\n")
+
+
+def test_letters_that_would_cover_one_another_are_left_out_but_explained() -> None:
+    long: dict[str, Curve] = {
+        name: {epoch: curve[1 + epoch % 4] for epoch in range(1, 301)} for name, curve in CURVES.items()
+    }
+    figure = curves_figure(long, "LSTM", [(150, "one"), (151, "other")])
+    assert "B" not in words(figure).split("\n")
+    assert "other (epoch 151)" in [text.get_text() for text in figure.texts]
