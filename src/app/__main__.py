@@ -15,7 +15,7 @@ import socket
 import tempfile
 import webbrowser
 from collections.abc import Sequence
-from threading import Timer
+from threading import Thread, Timer
 
 from src.errors import UserError, reported
 from src.places import Places
@@ -37,12 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         import uvicorn
 
+        from src.app.layout import Shown
         from src.app.site import site
 
         listening = _listen(options.host, options.port)
         port = listening.getsockname()[1]
         address = f"http://{'localhost' if options.host == '127.0.0.1' else options.host}:{port}"
-        application = site(Places(), options.host)
+        shown = Shown.of(Places())
+        application = site(shown, options.host)
+        Thread(target=shown.speakers.now, daemon=True).start()  # the first visitor need not wait for the models
         print(f"Captionlab: {address} (Ctrl-C ends it)", flush=True)
         if options.open:
             Timer(OPEN_SECONDS, webbrowser.open, [address]).start()

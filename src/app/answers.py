@@ -33,12 +33,13 @@ class Said:
 
     Attributes:
         words: as the model said them.
-        probability: of the whole caption; None where the model does not tell.
+        certainty: the geometric mean of the probabilities of its words and of its end; None where the model does not
+            tell.
         looks: of each word its share of attention in each region, row by row; None where the model does not tell.
     """
 
     words: tuple[str, ...]
-    probability: float | None = None
+    certainty: float | None = None
     looks: tuple[tuple[float, ...], ...] | None = None
 
     @property
@@ -145,7 +146,8 @@ def _recurrent(
 
 def _said(caption: Caption) -> Said:
     looks: Sequence[Sequence[float]] = caption.attention.float().tolist()
-    return Said(caption.words, math.exp(caption.log_probability), tuple(tuple(look) for look in looks))
+    certainty = math.exp(caption.log_probability / (len(caption.words) + 1))
+    return Said(caption.words, certainty, tuple(tuple(look) for look in looks))
 
 
 def _blip(speaker: Speaker, picture: Image.Image, beam_size: int) -> Answer:

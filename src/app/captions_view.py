@@ -27,13 +27,15 @@ def captions_view(picture: Image.Image, answers: Sequence[Answer], notes: Sequen
     """
     name = answers[0].said[0].sentence if answers and answers[0].said else ""
     return f"""<div class="cl-result">
+<div class="cl-look">
 <figure class="cl-stage">
 <img src="{embedded(picture)}" alt="Your picture. {escape(name)}">
 <canvas aria-hidden="true"></canvas>
 </figure>
 <p class="cl-status" role="status" aria-live="polite" data-hint="{HINT}">{HINT}</p>
-<div class="cl-cards">{"".join(_card(answer) for answer in answers)}</div>
-{"".join(note_view(note) for note in notes)}
+</div>
+<div class="cl-cards">{"".join(_card(answer) for answer in answers)}
+{"".join(note_view(note) for note in notes)}</div>
 </div>"""
 
 
@@ -52,7 +54,8 @@ def _card(answer: Answer) -> str:
     badge = '<span class="cl-badge">champion</span>' if answer.champion else ""
     first, *others = answer.said or (Said(()),)
     play = '<button type="button" class="cl-play">Play word by word</button>' if first.looks and first.words else ""
-    silent = "" if first.looks else " Where it looked is not known."
+    sure = "" if first.certainty is None else f" · {first.certainty:.0%} sure of each word"
+    silent = "" if first.looks else " · where it looked is not known"
     more = (
         f"<details class='cl-more'><summary>{len(others)} more</summary>"
         f"<ol>{''.join(f'<li>{_spoken(one, answer)}</li>' for one in others)}</ol></details>"
@@ -62,7 +65,7 @@ def _card(answer: Answer) -> str:
     return f"""<article class="cl-card cl-{escape(answer.name)}" aria-label="{escape(answer.name)}">
 <h3>{escape(answer.name)} {badge}</h3>
 {_spoken(first, answer)}
-<p class="cl-small">{_milliseconds(answer.seconds)} · {escape(answer.origin)}.{silent}</p>
+<p class="cl-small">{_milliseconds(answer.seconds)} · {escape(answer.origin)}{sure}{silent}</p>
 {play}{more}
 </article>"""
 
@@ -78,10 +81,9 @@ def _spoken(said: Said, answer: Answer) -> str:
         for position, (word, look) in enumerate(zip(said.words, said.looks, strict=True))
     )
     strongest = max((share for look in said.looks for share in look), default=0.0)
-    likely = "" if said.probability is None else f' <span class="cl-likely">{_share(said.probability)}</span>'
     return (
         f'<p class="cl-caption" data-rows="{answer.rows}" data-columns="{answer.columns}" '
-        f'data-strongest="{strongest:.5f}">{words}.{likely}</p>'
+        f'data-strongest="{strongest:.5f}">{words}.</p>'
     )
 
 
@@ -97,7 +99,3 @@ def _word(word: str, look: Sequence[float], first: bool, answer: Answer) -> str:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def _share(probability: float) -> str:
-    return f"{probability:.1%} likely" if probability >= 0.0005 else "under 0.1% likely"

@@ -83,8 +83,8 @@ def steps(low: float, high: float) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number for an axis: 0.0005 is 5e-4, 12,000 is 12k."""
-    if value and abs(value) < 0.001:
+    """A number for an axis: 0.00005 is 5e-5, 12,000 is 12k."""
+    if value and abs(value) < 0.0001:
         return f"{value:.0e}".replace("e-0", "e-")
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
 

@@ -12,7 +12,18 @@ from src.errors import MissingFile, UserError
 from src.metrics.table import CHANCE
 from src.places import Places
 
-MEASURED = ("CIDEr", "BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE", "semantic_similarity", "BERTScore", "SPICE")
+MEASURED = (
+    "CIDEr",
+    "BLEU-1",
+    "BLEU-2",
+    "BLEU-3",
+    "BLEU-4",
+    "METEOR",
+    "ROUGE",
+    "semantic_similarity",
+    "BERTScore",
+    "SPICE",
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,9 @@ def comparison(places: Places) -> Comparison:
             int(compared.get("images", 0)), bars, others, pairs, named, tuple(map(str, verdict.get("reasons", ())))
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{places.scores} or a report beside it is damaged ({error!r}): run `dvc repro -f evaluate`") from None
+        raise UserError(
+            f"{places.scores} or a report beside it is damaged ({error!r}): run `dvc repro -f evaluate`"
+        ) from None
 
 
 def _bars(metric: str, models: Mapping[str, Any], intervals: Mapping[str, Any]) -> tuple[Bar, ...]:

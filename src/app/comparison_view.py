@@ -16,14 +16,16 @@ def comparison_view(found: Comparison) -> str:
     """HTML of an evaluation: who is champion and why, a panel per metric, and which differences are more than luck."""
     images = f" on {found.images:,} test images" if found.images else ""
     champion = (
-        f'<p class="cl-lead"><span class="cl-badge">champion</span> {escape(found.champion)}</p>' if found.champion else ""
+        f'<p class="cl-lead"><span class="cl-badge">champion</span> {escape(found.champion)}</p>'
+        if found.champion
+        else ""
     )
     reasons = "".join(f"<li>{escape(reason[:1].upper() + reason[1:])}.</li>" for reason in found.reasons)
     panels = "".join(_panel(metric, bars) for metric, bars in found.bars.items())
     return f"""{champion}<ul class="cl-small">{reasons}</ul>
 <h3>Figures{images}</h3>
-<p class="cl-small">More is better. The thin line is the 95 % interval: where lines overlap widely, the difference may be
-luck.</p>
+<p class="cl-small">More is better. The thin line is the 95 % interval: where lines overlap widely, the difference may
+be luck.</p>
 <div class="cl-panels">{panels}</div>
 {_differences(found.pairs)}
 {_others(found)}"""
@@ -34,15 +36,15 @@ def runs_view(rows: tuple[RunRow, ...]) -> str:
     if not rows:
         return note_view("No run is recorded yet. Run `dvc repro` or `make repro` to train one.")
     body = "".join(
-        f'<tr><th scope="row" class="cl-name cl-{escape(row.model)}">{escape(row.name)}</th><td>{escape(row.kind)}</td>'
-        f'<td><span class="cl-state cl-{escape(row.status.lower())}" title="{escape(row.why)}">'
+        f'<tr><th scope="row" class="cl-name cl-{escape(row.model)}">{escape(row.name)}</th>'
+        f'<td class="cl-label">{escape(row.kind)}</td><td class="cl-label"><span class="cl-state cl-{escape(row.status.lower())}" title="{escape(row.why)}">'
         f"{escape(row.status.lower())}</span></td><td>{_number(row.val)}</td><td>{_number(row.test)}</td>"
         f"<td>{_duration(row.seconds)}</td><td>{row.started:%Y-%m-%d %H:%M}</td></tr>"
         for row in rows
     )
     return f"""<div class="cl-scroll" tabindex="0" role="region" aria-label="Recent runs"><table class="cl-table">
-<thead><tr><th>run</th><th>kind</th><th>state</th><th>validation CIDEr</th><th>test CIDEr</th><th>time</th>
-<th>started (UTC)</th></tr></thead><tbody>{body}</tbody></table></div>"""
+<thead><tr><th>run</th><th class="cl-label">kind</th><th class="cl-label">state</th><th>validation CIDEr</th>
+<th>test CIDEr</th><th>time</th><th>started (UTC)</th></tr></thead><tbody>{body}</tbody></table></div>"""
 
 
 def _panel(metric: str, bars: tuple[Bar, ...]) -> str:

@@ -17,7 +17,9 @@ def gallery_view(entries: Sequence[Entry], album: Album, model: str, metric: str
     if not entries:
         return '<div class="cl-empty"><p>No test image has all of these words. Try fewer.</p></div>'
     tiles = "".join(_tile(entry, album, model, metric) for entry in entries)
-    count = f"{total:,} of {len(album.entries):,} test images" if total < len(album.entries) else f"{total:,} test images"
+    count = (
+        f"{total:,} of {len(album.entries):,} test images" if total < len(album.entries) else f"{total:,} test images"
+    )
     return f'<p class="cl-small" role="status">{count}</p><div class="cl-gallery">{tiles}</div>'
 
 
@@ -25,10 +27,11 @@ def _tile(entry: Entry, album: Album, model: str, metric: str) -> str:
     caption = sentence(entry.captions.get(model, ""))
     figure = entry.figures.get(model, {}).get(metric)
     score = "" if figure is None else f"{LABELS.get(metric, metric)} {figure:.2f}"
+    alt = escape(sentence(entry.references[0])) if entry.references else "A test image"
     references = "".join(f"<li>{escape(sentence(reference))}</li>" for reference in entry.references)
     return f"""<details class="cl-tile" name="cl-tile">
 <summary>
-<img src="test-images/{entry.number}" alt="{escape(sentence(entry.references[0]) if entry.references else "")}" loading="lazy">
+<img src="test-images/{entry.number}" alt="{alt}" loading="lazy">
 <span class="cl-tile-caption cl-{escape(model)}">{escape(caption)}</span>
 <span class="cl-small">{score}</span>
 </summary>
@@ -43,7 +46,8 @@ def _tile(entry: Entry, album: Album, model: str, metric: str) -> str:
 def _table(entry: Entry, album: Album) -> str:
     head = "".join(f'<th scope="col">{escape(LABELS.get(metric, metric))}</th>' for metric in album.metrics)
     rows = "".join(_row(entry, album, name) for name in album.models)
-    return f'<table class="cl-table"><thead><tr><th></th><th>caption</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    top = f'<tr><th></th><th class="cl-label">caption</th>{head}</tr>'
+    return f'<table class="cl-table"><thead>{top}</thead><tbody>{rows}</tbody></table>'
 
 
 def _row(entry: Entry, album: Album, name: str) -> str:

@@ -22,7 +22,7 @@ from src.app.pictures import RefusedError, read
 from src.app.runs import Histories
 from src.app.speakers import NOBODY, Speakers
 from src.app.trials import Studies
-from src.app.upload import Upload
+from src.app.upload import upload
 from src.errors import UserError
 from src.places import Places
 
@@ -89,7 +89,7 @@ def build(shown: Shown) -> gr.Blocks:
             f'<header class="cl-header"><h1>{TITLE}</h1><p>What a CNN and an LSTM or a GRU with attention say of a '
             "picture, beside BLIP, and how they came to it.</p></header>"
         )
-        with gr.Tabs(elem_id="rooms"):
+        with gr.Tabs(elem_id="rooms", overflow_behavior="wrap"):
             with gr.Tab("Caption", id="caption"):
                 _caption(shown)
             with gr.Tab("Live", id="live"):
@@ -103,8 +103,11 @@ def build(shown: Shown) -> gr.Blocks:
 
 def _caption(shown: Shown) -> None:
     with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
-            picture = Upload(label="Picture", type="filepath", sources=["upload", "clipboard", "webcam"], height=320, elem_id="picture")
+        with gr.Column(scale=2, min_width=280):
+            picture = upload(
+                label="Picture", alt_text="The picture that you chose", sources=["upload", "clipboard", "webcam"],
+                height=280, elem_id="picture",
+            )  # fmt: skip
             with gr.Accordion("How to search", open=False, elem_id="search"):
                 beams = gr.Slider(
                     1, MOST_BEAMS, value=5, step=1, label="Beam size", elem_id="beams",
@@ -114,7 +117,7 @@ def _caption(shown: Shown) -> None:
                     1, MOST_ALTERNATIVES, value=3, step=1, label="Captions of each model", elem_id="alternatives",
                     info="Of those that the beam found, best first.",
                 )  # fmt: skip
-        with gr.Column(scale=3, min_width=320):
+        with gr.Column(scale=5, min_width=320):
             result = gr.HTML(captions_view.EMPTY, elem_id="result")
 
     def caption(path: str | None, beam_size: float, alternatives: float) -> str:
@@ -164,7 +167,7 @@ def _gallery(shown: Shown, tab: gr.Tab) -> None:
 
 
 def _experiments(shown: Shown, tab: gr.Tab) -> None:
-    with gr.Tabs(elem_id="views"):
+    with gr.Tabs(elem_id="views", overflow_behavior="wrap"):
         with gr.Tab("Models", id="models"):
             models = gr.HTML(elem_id="models-view")
             gr.HTML("<h3>Recent runs</h3>")

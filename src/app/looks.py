@@ -11,7 +11,7 @@ SPREAD = 2.0
 
 
 def place(look: Sequence[float], rows: int, columns: int) -> str:
-    """Which part of the picture a word looked at most: "top left", "the middle", "all over the picture".
+    """Where in the picture a word looked most: "at the top left", "at the middle", "all over the picture".
 
     Args:
         look: the share of attention in each region, row by row.
@@ -27,8 +27,8 @@ def place(look: Sequence[float], rows: int, columns: int) -> str:
     row, column = divmod(peak, columns)
     down, across = DOWN[_third(row, rows)], ACROSS[_third(column, columns)]
     if down == across:
-        return "the middle"
-    return " ".join(part for part in (down, across) if part != "middle")
+        return "at the middle"
+    return " ".join(("at the", *(part for part in (down, across) if part != "middle")))
 
 
 def _third(position: int, size: int) -> int:

@@ -15,11 +15,10 @@ from src.tune.table import shown
 
 TRAINING = {
     "Validation CIDEr": ("val_CIDEr",),
-    "Loss, nats per word": ("val_loss", "train_loss"),
+    "Loss, nats per word; dashed while training": ("val_loss", "train_loss"),
     "Learning rate": ("learning_rate",),
 }
 """Charts and their curves; of two the second stands back."""
-FIRST_HALF, SECOND_HALF = "validation", "training"
 RESOURCES = {
     "Captions a second": ("captions_per_second",),
     "Most memory, MiB": ("memory_peak_MiB",),
@@ -41,7 +40,9 @@ ALT = {
 def training_view(history: History) -> str:
     """HTML of the curves of the runs that train now, or trained last."""
     if not history.courses:
-        return note_view("Nothing has been trained yet. While `dvc repro` or `python -m src.tune` runs, its curves grow here.")
+        return note_view(
+            "Nothing has been trained yet. While `dvc repro` or `python -m src.tune` runs, its curves grow here."
+        )
     return _standing(history) + _charts(history.courses, TRAINING)
 
 
@@ -55,7 +56,9 @@ def resources_view(history: History) -> str:
 def search_view(studies: Sequence[StudyRow]) -> str:
     """HTML of the newest search: how it went, trial by trial, and what it found."""
     if not studies:
-        return note_view("No search for better parameters has begun. `python -m src.tune` begins one, its trials appear here.")
+        return note_view(
+            "No search for better parameters has begun. `python -m src.tune` begins one, its trials appear here."
+        )
     study = studies[0]
     states = Counter(trial.state for trial in study.trials)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
@@ -74,13 +77,15 @@ def search_view(studies: Sequence[StudyRow]) -> str:
     )
     command = f"<p>Train the best to the end: <code>{escape(study.command)}</code></p>" if study.command else ""
     older = f" {len(studies) - 1} earlier searches are kept." if len(studies) > 1 else ""
-    return f"""<p class="cl-lead">{lead}<span class="cl-small">{len(study.trials)} trials: {told}.{older}</span></p>{command}
+    return f"""<p class="cl-lead">{lead}<span class="cl-small">{len(study.trials)} trials: {told}.{older}</span></p>
+{command}
 <div class="cl-charts">{chart("Validation CIDEr of each trial", lines, "trial")}</div>{_trials(study)}{pictures}"""
 
 
 def figure_view(address: str, alt: str) -> str:
     """HTML of a picture that a stage has drawn, on white in the dark too."""
-    return f'<a class="cl-figure" href="{escape(address)}" target="_blank"><img src="{escape(address)}" alt="{escape(alt)}" loading="lazy"></a>'
+    picture = f'<img src="{escape(address)}" alt="{escape(alt)}" loading="lazy">'
+    return f'<a class="cl-figure" href="{escape(address)}" target="_blank">{picture}</a>'
 
 
 def _standing(history: History) -> str:
@@ -96,9 +101,7 @@ def _standing(history: History) -> str:
             state = f"{epochs}, training now"
         event = f' <span class="cl-small">{escape(run.event)}</span>' if run.event else ""
         alive = " cl-alive" if run.running and course.silent < SILENT_SECONDS else ""
-        lines.append(
-            f'<li class="cl-key cl-{escape(run.model)}{alive}"><b>{escape(run.name)}</b>: {state}{event}</li>'
-        )
+        lines.append(f'<li class="cl-key cl-{escape(run.model)}{alive}"><b>{escape(run.name)}</b>: {state}{event}</li>')
     return f'<ul class="cl-standing">{"".join(lines)}</ul>'
 
 
@@ -106,7 +109,7 @@ def _charts(courses: Sequence[Course], charts: Mapping[str, Sequence[str]]) -> s
     drawn = []
     for title, names in charts.items():
         lines = [
-            Line(_named(course, courses, names, position), _look(course), course.curves[name], faint=position > 0)
+            Line("" if position else _named(course, courses), _look(course), course.curves[name], faint=position > 0)
             for course in courses
             for position, name in enumerate(names)
             if name in course.curves
@@ -115,9 +118,9 @@ def _charts(courses: Sequence[Course], charts: Mapping[str, Sequence[str]]) -> s
     return f'<div class="cl-charts">{"".join(drawn)}</div>'
 
 
-def _named(course: Course, courses: Sequence[Course], names: Sequence[str], position: int) -> str:
-    own = course.run.name if sum(one.run.model == course.run.model for one in courses) > 1 else course.run.model
-    return f"{own} {(FIRST_HALF, SECOND_HALF)[position]}" if len(names) > 1 else own
+def _named(course: Course, courses: Sequence[Course]) -> str:
+    """The model, or the run where several are of that model."""
+    return course.run.name if sum(one.run.model == course.run.model for one in courses) > 1 else course.run.model
 
 
 def _look(course: Course) -> str:
@@ -131,15 +134,18 @@ def _trials(study: StudyRow) -> str:
     rows = sorted(study.trials, key=lambda trial: (trial is not best, -trial.number))[:TRIALS]
     body = "".join(_trial(trial, keys, trial is best) for trial in rows)
     return f"""<div class="cl-scroll" tabindex="0" role="region" aria-label="Trials"><table class="cl-table">
-<thead><tr><th>trial</th><th>state</th><th>epochs</th><th>val CIDEr</th>{head}</tr></thead><tbody>{body}</tbody></table></div>"""
+<thead><tr><th>trial</th><th class="cl-label">state</th><th>epochs</th><th>val CIDEr</th>{head}</tr></thead>
+<tbody>{body}</tbody></table></div>"""
 
 
 def _trial(trial: TrialRow, keys: Sequence[str], best: bool) -> str:
     value = "–" if trial.value is None else f"{trial.value:.3f}"
-    cells = "".join(f"<td>{escape(shown(trial.parameters[key])) if key in trial.parameters else ''}</td>" for key in keys)
+    cells = "".join(
+        f"<td>{escape(shown(trial.parameters[key])) if key in trial.parameters else ''}</td>" for key in keys
+    )
     mark = ' class="cl-best-row"' if best else ""
     return (
         f'<tr{mark}><th scope="row">{trial.number}{" ★" if best else ""}</th>'
-        f'<td><span class="cl-state cl-{trial.state}">{trial.state}</span></td><td>{trial.epochs}</td>'
+        f'<td class="cl-label"><span class="cl-state cl-{trial.state}">{trial.state}</span></td><td>{trial.epochs}</td>'
         f"<td>{value}</td>{cells}</tr>"
     )

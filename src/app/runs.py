@@ -139,7 +139,9 @@ def chosen(rows: Sequence[RunRow]) -> list[RunRow]:
 
 
 def _read(client: MlflowClient) -> History:
-    found = client.search_runs([store.experiment_id(client)], max_results=RECENT, order_by=["attributes.start_time DESC"])
+    found = client.search_runs(
+        [store.experiment_id(client)], max_results=RECENT, order_by=["attributes.start_time DESC"]
+    )
     now = datetime.now(UTC)
     rows = tuple(_row(run, now) for run in found)
     return History(rows, tuple(_course(client, row, now) for row in chosen(rows)))

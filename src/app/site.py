@@ -1,4 +1,4 @@
-"""The page as a web application: Gradio's part, the pictures and the camera's frames beside it, and limits round all."""
+"""The page as a web application: Gradio's part, pictures and the camera's frames beside it, and limits round all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from src.app.layout import Shown, build
 from src.app.live import frames
 from src.app.pictures import MOST_BYTES
 from src.app.stills import files
-from src.places import Places
 
 STATIC = Path(__file__).with_name("static")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -29,21 +28,21 @@ HEADERS = {
 }
 
 
-def site(places: Places, host: str = LOOPBACK[0]) -> FastAPI:
-    """The application, its models not loaded yet.
+def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
+    """The application.
 
     Args:
+        shown: what it shows; models are loaded when somebody asks for them first.
         host: where it will be served. On loopback, requests in another host's name are refused, so that no page of the
             internet reads it through the visitor's browser.
     """
-    shown = Shown.of(places)
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.include_router(frames(shown.speakers, shown.turns))
-    application.include_router(files(places, shown.albums))
+    application.include_router(files(shown.places, shown.albums))
     application.add_middleware(Headers)
     if host in LOOPBACK:
         application.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
-    return gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         application,
         build(shown),
         path="/",
@@ -58,8 +57,11 @@ def site(places: Places, host: str = LOOPBACK[0]) -> FastAPI:
             primary_hue="blue", neutral_hue="slate", radius_size="md", font=list(FONT), font_mono=list(FIXED_FONT)
         ),
         css=(STATIC / "page.css").read_text(encoding="utf-8"),
-        head="".join(f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in ("looks.js", "live.js")),
+        head="".join(
+            f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in ("looks.js", "live.js")
+        ),
     )
+    return mounted
 
 
 class Headers:

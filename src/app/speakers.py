@@ -63,7 +63,9 @@ class Cast:
         return self.speakers[0]
 
 
-NOBODY = "No model is trained yet. Run `make repro`: it trains an LSTM, a GRU and a small BLIP, and this page finds them."
+NOBODY = (
+    "No model is trained yet. Run `make repro`: it trains an LSTM, a GRU and a small BLIP, and this page finds them."
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from src.places import search_folder
+from src.search_space import Value
 from src.tune.study import JOURNAL, STORAGE_VARIABLE, open_storage
 from src.tune.table import STATES
 
@@ -27,7 +28,7 @@ class TrialRow:
     state: str
     value: float | None
     epochs: int
-    parameters: Mapping[str, object]
+    parameters: Mapping[str, Value]
 
 
 @dataclass(frozen=True)

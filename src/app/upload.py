@@ -1,28 +1,29 @@
-"""Gradio's picture component, which hands over the visitor's file as it came: what it is, `src.app.pictures` decides."""
+"""Gradio's picture component, but it hands over a visitor's file as it came: `src.app.pictures` decides what it is."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import gradio as gr
-from gradio.components.image import Image
-from gradio.data_classes import ImageData
 
 
-class Upload(Image):
-    """Its value is the path of an uploaded file. Gradio itself would decode the file, and fetch one that is an address."""
+def upload(**settings: Any) -> Any:
+    """A `gradio.Image` whose value is the path of the uploaded file, which Gradio itself would decode; an address in
+    place of a file, which Gradio would fetch, is refused."""
+    # Methods of this one component: Gradio writes a file beside the source of each class that is derived from its own.
+    picture = gr.Image(type="filepath", **settings)
+    keep = picture.async_move_resource_to_block_cache
 
-    is_template = True
-    """It looks like Gradio's own: the browser needs no code for it."""
-
-    @classmethod
-    def get_component_class_id(cls) -> str:
-        return str(Image.get_component_class_id())
-
-    def preprocess(self, payload: ImageData | None) -> str | None:  # type: ignore[override]
-        return payload.path if payload is not None else None
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        if "://" in str(url_or_file_path):
+    async def kept(path: Any) -> str | None:
+        if "://" in str(path):
             raise gr.Error("Send the picture itself: this page fetches nothing from other places.")
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        found: str | None = await keep(path)
+        return found
+
+    picture.async_move_resource_to_block_cache = kept
+    picture.preprocess = _path
+    return picture
+
+
+def _path(payload: Any) -> str | None:
+    return payload.path if payload is not None else None

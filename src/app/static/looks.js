@@ -58,7 +58,7 @@
     drawn(result.querySelector("canvas"), JSON.parse(word.dataset.look), Number(rows), Number(columns), scale);
     result.querySelector(".cl-stage").classList.add("cl-lit");
     const model = word.closest(".cl-card").getAttribute("aria-label");
-    result.querySelector(".cl-status").textContent = `${model} said “${word.textContent}”, looking at: ${word.dataset.where}.`;
+    result.querySelector(".cl-status").textContent = `${model} said “${word.textContent}” looking ${word.dataset.where}.`;
   }
 
   async function play(button) {
