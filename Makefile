@@ -20,7 +20,8 @@ $(VENV)/.complete: requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	@echo "Installing exact versions from requirements.lock: several GB, some minutes."
-	$(VENV)/bin/python -m pip install --quiet --progress-bar on --requirement requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --progress-bar on --requirement <(grep -v '^gradio==' requirements.lock)
+	$(VENV)/bin/python -m pip install --quiet --no-deps --requirement <(grep '^gradio==' requirements.lock)  # it works with newer Pillow and tomlkit than it says
 	@touch $@
 
 # The cell that params.yaml does not name: an experiment of its own, so that the table holds both.

@@ -37,7 +37,8 @@ def runs_view(rows: tuple[RunRow, ...]) -> str:
         return note_view("No run is recorded yet. Run `dvc repro` or `make repro` to train one.")
     body = "".join(
         f'<tr><th scope="row" class="cl-name cl-{escape(row.model)}">{escape(row.name)}</th>'
-        f'<td class="cl-label">{escape(row.kind)}</td><td class="cl-label"><span class="cl-state cl-{escape(row.status.lower())}" title="{escape(row.why)}">'
+        f'<td class="cl-label">{escape(row.kind)}</td><td class="cl-label">'
+        f'<span class="cl-state cl-{escape(row.status.lower())}" title="{escape(row.why)}">'
         f"{escape(row.status.lower())}</span></td><td>{_number(row.val)}</td><td>{_number(row.test)}</td>"
         f"<td>{_duration(row.seconds)}</td><td>{row.started:%Y-%m-%d %H:%M}</td></tr>"
         for row in rows
