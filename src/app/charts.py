@@ -10,6 +10,8 @@ from html import escape
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 28
 TICKS = 4
+SMALLEST = 1e-9
+"""Differences below this are none."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def chart(title: str, lines: Sequence[Line], across: str = "epoch", *, from_zero
 
 def steps(low: float, high: float) -> list[float]:
     """Round numbers, evenly spaced, that reach from below `low` to above `high`."""
-    if high <= low:
-        margin = abs(low) / 10 or 1.0
+    if high - low <= SMALLEST * max(1.0, abs(low), abs(high)):
+        margin = abs(low) / 10 if abs(low) > SMALLEST else 1.0
         low, high = low - margin, high + margin
     rough = (high - low) / TICKS
     size = 10.0 ** math.floor(math.log10(rough))

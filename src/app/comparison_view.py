@@ -77,7 +77,7 @@ def _differences(pairs: tuple[Pair, ...]) -> str:
 
 def _difference(pair: Pair) -> str:
     ahead, behind = (pair.first, pair.second) if pair.difference >= 0 else (pair.second, pair.first)
-    p = "p < 0.001" if pair.p < 0.001 else f"p = {pair.p:.3f}"
+    p = "p &lt; 0.001" if pair.p < 0.001 else f"p = {pair.p:.3f}"
     verdict = "more than the luck of these images" if pair.p < SURE else "which may be the luck of these images"
     return f"{escape(ahead)} is ahead of {escape(behind)} by {abs(pair.difference):.3f} CIDEr: {verdict} ({p})."
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import exhibition
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from visiting import PATIENCE, Visit, served
 
-PROJECT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE = 30_000
-"""Milliseconds: the first picture waits for the models to be loaded, perhaps on a machine that others use too."""
 OPTIONS = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-
-Visit = Callable[..., Page]
 
 
 @pytest.fixture(scope="session")
@@ -39,26 +32,6 @@ def address(exhibit: Path) -> Iterator[str]:
     """Of the page where everything is trained."""
     with served(exhibit) as (found, _):
         yield found
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[tuple[str, int]]:
-    """`python -m src.app` in a folder: its address and its process."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "MLFLOW_TRACKING_URI")}
-    search = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
-    environment |= {"PYTHONPATH": search, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "src.app", "--port", "0"]
-    with (folder / "page.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            assert "http://" in line, (folder / "page.log").read_text()
-            yield line.split()[1], process.pid
-        finally:
-            process.terminate()
-            process.wait(30)
-            process.stdout.close()
 
 
 @pytest.fixture(scope="session")

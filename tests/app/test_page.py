@@ -10,9 +10,9 @@ from typing import Any
 import exhibition
 import psutil
 import pytest
-from conftest import PATIENCE, Visit, served
 from PIL import Image
 from playwright.sync_api import Page, expect
+from visiting import PATIENCE, Visit, served
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 ROOMS = ("Caption", "Live", "Gallery", "Experiments")
