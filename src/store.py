@@ -98,6 +98,15 @@ def connect() -> MlflowClient:
         ) from None
 
 
+def exists() -> bool:
+    """Whether there is anything to open: a database file, or an address of a server or of another database.
+
+    `connect` would make the file; who only looks asks first.
+    """
+    uri = address()
+    return not uri.startswith(SQLITE) or _database(uri).exists()
+
+
 def experiment_id(client: MlflowClient) -> str:
     """The number MLflow gave to the experiment that holds all runs of this project."""
     return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)

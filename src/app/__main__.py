@@ -1,0 +1,79 @@
+"""The web page: captions of your pictures, where each word looked, a webcam, and all experiments.
+
+    python -m src.app
+    python -m src.app --port 8000
+    python -m src.app --host 0.0.0.0        for others too: whoever reaches this machine may then use it
+
+It needs no network and calls nowhere. Ctrl-C ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import tempfile
+import webbrowser
+from collections.abc import Sequence
+from threading import Thread, Timer
+
+from src.errors import UserError, reported
+from src.places import Places
+
+PORT = 7860
+OPEN_SECONDS = 1.0
+
+
+@reported()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="captionlab-") as uploads:
+        # Read while the libraries are imported.
+        os.environ |= {
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_TEMP_DIR": uploads,
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+        import uvicorn
+
+        from src.app.layout import Shown
+        from src.app.site import site
+
+        listening = _listen(options.host, options.port)
+        port = listening.getsockname()[1]
+        address = f"http://{'localhost' if options.host == '127.0.0.1' else options.host}:{port}"
+        shown = Shown.of(Places())
+        application = site(shown, options.host)
+        Thread(target=shown.speakers.now, daemon=True).start()  # the first visitor need not wait for the models
+        print(f"Captionlab: {address} (Ctrl-C ends it)", flush=True)
+        if options.open:
+            Timer(OPEN_SECONDS, webbrowser.open, [address]).start()
+        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=3))
+        server.run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            f"--host {host} --port {port} cannot be listened at ({error.strerror}): give another --port; 0 takes any "
+            "that is free"
+        ) from None
+    return listening
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m src.app", description="The web page.")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=PORT, help="default: %(default)s; 0 takes any that is free")
+    parser.add_argument("--open", action="store_true", help="also open it in the browser")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

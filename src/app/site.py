@@ -1,0 +1,80 @@
+"""The page as a web application: Gradio's part, pictures and the camera's frames beside it, and limits round all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from src.app.layout import Shown, build
+from src.app.live import frames
+from src.app.pictures import MOST_BYTES
+from src.app.stills import files
+
+STATIC = Path(__file__).with_name("static")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+FIXED_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+HEADERS = {
+    # The browser itself refuses whatever would come from, or go to, anywhere else.
+    "content-security-policy": "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
+    """The application.
+
+    Args:
+        shown: what it shows; models are loaded when somebody asks for them first.
+        host: where it will be served. On loopback, requests in another host's name are refused, so that no page of the
+            internet reads it through the visitor's browser.
+    """
+    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    application.include_router(frames(shown.speakers, shown.turns))
+    application.include_router(files(shown.places, shown.albums))
+    application.add_middleware(Headers)
+    if host in LOOPBACK:
+        application.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
+    mounted: FastAPI = gr.mount_gradio_app(
+        application,
+        build(shown),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        max_file_size=MOST_BYTES,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=gr.themes.Base(
+            primary_hue="blue", neutral_hue="slate", radius_size="md", font=list(FONT), font_mono=list(FIXED_FONT)
+        ),
+        css=(STATIC / "page.css").read_text(encoding="utf-8"),
+        head="".join(
+            f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in ("looks.js", "live.js")
+        ),
+    )
+    return mounted
+
+
+class Headers:
+    """Adds HEADERS to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            await send(message)
+
+        await self.app(scope, receive, headed)

@@ -1,0 +1,109 @@
+"""The searches for better parameters as the page shows them: every trial, while the search goes on too."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from src.places import search_folder
+from src.search_space import Value
+from src.tune.study import JOURNAL, STORAGE_VARIABLE, open_storage
+from src.tune.table import STATES
+
+FRESH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial: what it tried, and the best validation CIDEr that it reached, if any yet."""
+
+    number: int
+    state: str
+    value: float | None
+    epochs: int
+    parameters: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One search, its trials in their order.
+
+    Attributes:
+        figures: names of the pictures that its command drew, without suffix.
+        command: that trains the best parameters; empty until the search has one.
+    """
+
+    name: str
+    trials: tuple[TrialRow, ...]
+    figures: tuple[str, ...] = ()
+    command: str = ""
+
+    @property
+    def best(self) -> TrialRow | None:
+        """The complete trial that reached most."""
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        return max(complete, key=lambda trial: trial.value or 0.0, default=None)
+
+    def best_so_far(self) -> list[tuple[int, float]]:
+        """After each complete trial the most that any had reached."""
+        found: list[tuple[int, float]] = []
+        for trial in self.trials:
+            if trial.state == "complete" and trial.value is not None:
+                found.append((trial.number, max(trial.value, found[-1][1] if found else trial.value)))
+        return found
+
+
+@dataclass
+class Studies:
+    """Reads the searches, for all visitors at most every FRESH_SECONDS."""
+
+    _studies: tuple[StudyRow, ...] = ()
+    _read: float = -FRESH_SECONDS
+    _storage: BaseStorage | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def now(self) -> tuple[StudyRow, ...]:
+        """The searches that have a trial, the newest first.
+
+        Raises:
+            UserError: their storage cannot be opened.
+        """
+        with self._lock:
+            if time.monotonic() - self._read >= FRESH_SECONDS:
+                address = os.environ.get(STORAGE_VARIABLE) or None
+                if self._storage is None and (address or (search_folder() / JOURNAL).exists()):
+                    self._storage = open_storage(address)
+                if self._storage is not None:
+                    self._studies = tuple(_studies(self._storage))
+                self._read = time.monotonic()
+            return self._studies
+
+
+def _studies(storage: BaseStorage) -> list[StudyRow]:
+    found = []
+    for study in reversed(storage.get_all_studies()):
+        trials = storage.get_all_trials(study._study_id, deepcopy=False)
+        if trials:
+            folder = search_folder() / study.study_name
+            figures = tuple(path.stem for path in sorted(folder.glob("figures/*.png")))
+            found.append(
+                StudyRow(study.study_name, tuple(_row(trial) for trial in trials), figures, _text(folder / "best.sh"))
+            )
+    return found
+
+
+def _row(trial: FrozenTrial) -> TrialRow:
+    reached = [*trial.intermediate_values.values(), *([trial.value] if trial.value is not None else [])]
+    value = trial.value if trial.value is not None else max(reached, default=None)
+    return TrialRow(trial.number, STATES[trial.state], value, len(trial.intermediate_values), dict(trial.params))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""

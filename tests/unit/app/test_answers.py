@@ -1,0 +1,86 @@
+"""Captions side by side."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import cache
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from src.app.answers import Answer, Said, answers
+from src.app.captions_view import captions_view, note_view
+from src.app.speakers import Cast, Speaker
+from src.config import Embed, Settings
+from src.encoders import encoder as encoders
+from src.encoders.encoder import Encoder
+from src.models.captioner import Captioner
+from src.models.decoder import Decoder
+
+PHOTOGRAPH = Image.radial_gradient("L").convert("RGB")
+
+
+@cache
+def encoder() -> Encoder:
+    return encoders.load(Embed(encoder="shufflenet_v2_x0_5", weights="random", image_size=64, precision="fp32"))
+
+
+def speaking(rnn: str) -> Captioner:
+    shape = encoder().provenance
+    grid = {"feature_size": shape.features, "rows": shape.rows, "columns": shape.columns}
+    torch.manual_seed(0)
+    decoder = Decoder(tiny.decoder(rnn).config.model_copy(update=grid)).eval()
+    return Captioner(decoder, tiny.vocabulary(), shape, Settings().decode, encoder=encoder())
+
+
+def test_every_speaker_answers_with_captions_looks_and_its_time() -> None:
+    cast = Cast(
+        (Speaker("GRU", "version 2", speaking("gru"), champion=True), Speaker("LSTM", "version 1", speaking("lstm")))
+    )
+    found = answers(PHOTOGRAPH, cast, beam_size=3, alternatives=2)
+    assert [(answer.name, answer.champion) for answer in found] == [("GRU", True), ("LSTM", False)]
+    for answer in found:
+        assert len(answer.said) == 2
+        assert answer.seconds > 0
+        for said in answer.said:
+            assert said.looks is not None
+            assert len(said.looks) == len(said.words)
+            for look in said.looks:
+                assert len(look) == answer.rows * answer.columns
+                assert math.isclose(sum(look), 1, abs_tol=1e-3)
+
+
+def test_models_that_share_an_encoder_look_at_the_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    grids = Captioner.grids
+
+    def watched(self: Captioner, images: list[Image.Image]) -> object:
+        looked.append(self.name)
+        return grids(self, images)
+
+    monkeypatch.setattr(Captioner, "grids", watched)
+    cast = Cast((Speaker("LSTM", "", speaking("lstm")), Speaker("GRU", "", speaking("gru"))))
+    answers(PHOTOGRAPH, cast, 1, 1)
+    assert looked == ["LSTM"]
+
+
+def test_words_are_buttons_where_it_is_known_where_they_looked_and_text_elsewhere() -> None:
+    shown = captions_view(
+        Image.new("RGB", (8, 8)),
+        [
+            Answer("LSTM", "version 1", True, (Said(("a", "<dog>"), 0.5, ((0.9, 0.1), (0.5, 0.5))),), 0.0614, 1, 2),
+            Answer("BLIP", "tiny", False, (Said(("a", "<cat>")),), 0.1),
+        ],
+        ["`x<y` is missing"],
+    )
+    assert re.findall(r'data-look="([^"]*)" data-where="([^"]*)">([^<]*)<', shown) == [
+        ("[0.9,0.1]", "all over the picture", "A"),
+        ("[0.5,0.5]", "all over the picture", "&lt;dog&gt;"),
+    ]
+    assert "61 ms · version 1 · 50% sure of each word" in shown
+    assert "A &lt;cat&gt;." in shown
+    assert "<code>x&lt;y</code> is missing" in shown
+    assert note_view("plain") == '<p class="cl-note">plain</p>'

@@ -1,0 +1,60 @@
+"""Searches for better parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from src.app.progress_view import search_view
+from src.app.trials import Studies, StudyRow, TrialRow
+from src.places import search_folder
+from src.tune.journal import open_journal
+from src.tune.study import JOURNAL
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
+    return tmp_path
+
+
+def trial(number: int, state: str, value: float | None) -> TrialRow:
+    return TrialRow(number, state, value, 3, {"model.rnn": "gru", "train.learning_rate": 0.001})
+
+
+def test_the_best_is_a_complete_trial_and_the_best_so_far_never_falls() -> None:
+    study = StudyRow(
+        "s", (trial(0, "complete", 0.3), trial(1, "pruned", 0.9), trial(2, "complete", 0.2), trial(3, "complete", 0.4))
+    )
+    assert study.best == study.trials[3]
+    assert study.best_so_far() == [(0, 0.3), (2, 0.3), (3, 0.4)]
+
+
+def test_a_search_is_followed_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.app.trials.FRESH_SECONDS", 0.0)
+    studies = Studies()
+    assert studies.now() == ()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=open_journal(search_folder() / JOURNAL), study_name="search", direction="maximize"
+    )
+    study.ask().report(0.25, 1)
+    [found] = studies.now()
+    assert [(one.state, one.value, one.epochs) for one in found.trials] == [("running", 0.25, 1)]
+    study.tell(0, 0.5)
+    assert studies.now()[0].best == TrialRow(0, "complete", 0.5, 1, {})
+
+
+def test_looking_for_searches_leaves_nothing_behind(root: Path) -> None:
+    assert Studies().now() == ()
+    assert not (root / "mlruns").exists()
+
+
+def test_the_view_names_the_best_trial_and_its_command() -> None:
+    view = search_view([StudyRow("s", (trial(0, "complete", 0.3),), command="dvc exp run -S model.rnn=gru")])
+    assert "The best is trial 0 with validation CIDEr 0.300" in view
+    assert "<code>dvc exp run -S model.rnn=gru</code>" in view
+    assert "python -m src.tune" in search_view([])
