@@ -132,6 +132,7 @@ def _leave(
     report: dict[str, Any] = {
         "model": NAME,
         "checkpoint": settings.baseline.checkpoint,
+        "architecture": baseline.architecture,
         "finetuned_on": settings.dataset.name if figures else None,
         "finetune_epochs": settings.baseline.epochs,
         "lora_rank": settings.baseline.lora_rank,

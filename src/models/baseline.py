@@ -31,6 +31,8 @@ from src.models import blip
 from src.places import Places
 
 TINY, NONE = "tiny", "none"
+ARCHITECTURE = "blip"
+"""What Transformers calls BLIP."""
 KEY = "baseline.checkpoint"
 MODEL_FOLDER = "model"
 ABSENT_FILE = "absent.json"
@@ -119,8 +121,13 @@ class Baseline:
         return cls(model, processor.image_processor, processor.tokenizer, processor, settings)
 
     @property
+    def architecture(self) -> str:
+        """What Transformers calls models of this kind: blip, git, llava, ..."""
+        return str(self.model.config.model_type)
+
+    @property
     def is_blip(self) -> bool:
-        return bool(self.model.config.model_type == "blip")
+        return self.architecture == ARCHITECTURE
 
     @property
     def script(self) -> blip.Script:
@@ -131,7 +138,7 @@ class Baseline:
         """
         if not self.is_blip:
             raise UserError(
-                f"{self.settings.checkpoint} is a {self.model.config.model_type} model: fine-tuning, likelihoods and "
+                f"{self.settings.checkpoint} is a {self.architecture} model: fine-tuning, likelihoods and "
                 "reranking are BLIP's alone (set baseline.finetune_epochs=0, decode.rerank=none)"
             )
         return blip.Script(self.model, self.tokenizer, self.settings.prompt)

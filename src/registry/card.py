@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from src.models.baseline import TINY
+from src.models.baseline import ARCHITECTURE, TINY
 from src.registry.evaluated import Evaluated
 
 PHOTOGRAPHS = (
@@ -77,11 +77,11 @@ def _what(model: Evaluated) -> str:
             own = settings.baseline
             adapters = f", by adapters of rank {own.lora_rank}" if own.lora_rank else ""
             kind += f", fine-tuned on {settings.dataset.name} for {own.epochs} epochs{adapters}"
-        return (
-            f"BLIP (Li et al. 2022), {kind}: the baseline that LSTM and GRU are held against. Content `{model.digest}`."
-        )
+        what = "BLIP (Li et al. 2022)" if model.cell == ARCHITECTURE else f"A {model.cell} model in BLIP's place"
+        return f"{what}, {kind}: the baseline that LSTM and GRU are held against. Content `{model.digest}`."
+    article = "An" if model.name == "LSTM" else "A"
     return (
-        f"An {model.name} decoder ({settings.model.hidden_size} units) with Bahdanau attention over the grid of "
+        f"{article} {model.name} decoder ({settings.model.hidden_size} units) with Bahdanau attention over the grid of "
         f"`{model.encoder}`, trained by `stages.train` with seed {settings.seed}. Content `{model.digest}`."
     )
 
@@ -89,7 +89,10 @@ def _what(model: Evaluated) -> str:
 def _search(model: Evaluated) -> str:
     if not model.recurrent:
         search = model.settings.baseline
-        return f"Captions were searched for with a beam of {search.beam_size}, at most {search.max_words} tokens."
+        asked = f", asked or begun with {search.prompt!r}" if search.prompt else ""
+        return (
+            f"Captions were searched for with a beam of {search.beam_size}, at most {search.max_words} tokens{asked}."
+        )
     decode = model.settings.decode
     ranked = (
         "" if decode.rerank == "none" else ", and test captions chosen with BLIP's likelihood, which serving leaves out"

@@ -11,7 +11,7 @@ from typing import Any
 from src.config import Settings, fingerprint, validated
 from src.contenders import BASELINE as BLIP
 from src.errors import MissingFile, UserError
-from src.models.baseline import MODEL_FOLDER
+from src.models.baseline import ARCHITECTURE, MODEL_FOLDER
 from src.models.captioner import Captioner
 from src.places import Places
 from src.training.report import read_report
@@ -108,7 +108,9 @@ def evaluated(settings: Settings, places: Places) -> list[Evaluated]:
     if places.baseline_report.exists() and "digest" in (report := _report(places.baseline_report, "baseline")):
         folder = places.baseline / MODEL_FOLDER
         bundle = folder if folder.is_dir() else None
-        found.append(one(report, BLIP, "transformer", Path(report["checkpoint"]).name, bundle))
+        found.append(
+            one(report, BLIP, report.get("architecture", ARCHITECTURE), Path(report["checkpoint"]).name, bundle)
+        )
     own = one(training, captioner.name, captioner.decoder.config.rnn, captioner.provenance.encoder, places.model)
     if not any(name.startswith("test_") for name in own.figures):
         raise UserError(f"{places.scores} has no figures of {own.name}: run `dvc repro evaluate`")

@@ -86,7 +86,7 @@ def test_a_model_that_follows_instructions_is_asked_by_prompt(colours: Coloured,
     asked = Baseline.open(settings.baseline).ready(torch.device("cpu"))
     assert list(found["test"].values()) == asked.caption(colours.pictures("test"))
     assert not any("<" in said for split in found.values() for said in split.values())
-    assert report(places)["checkpoint"] == str(folder)
+    assert (report(places)["checkpoint"], report(places)["architecture"]) == (str(folder), "qwen2_vl")
 
 
 def test_what_decides_its_captions_names_a_baseline_and_their_pace_does_not(published, colours, recorded, tmp_path):

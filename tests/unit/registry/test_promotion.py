@@ -291,6 +291,18 @@ def test_the_card_is_the_description_and_lies_with_the_model(tmp_path: Path, reg
     assert registry.client.get_model_version("captioner", "1").description == text
 
 
+def test_the_card_of_a_baseline_that_is_no_blip_does_not_call_it_one(tmp_path: Path, registry: Registry) -> None:
+    folder = pipelines.pipeline(tmp_path / "run", blip=0.5)
+    places = Places.below(folder)
+    report = json.loads(places.baseline_report.read_text())
+    write_json(places.baseline_report, report | {"architecture": "git", "checkpoint": "microsoft/git-base"})
+    promote(pipelines.settings(folder), places, registry)
+
+    version = registry.named(BASELINE)
+    assert (version.tags["cell"], version.tags["encoder"]) == ("git", "git-base")
+    assert "A git model in BLIP's place, checkpoint `git-base`" in registry.text(version, "registered/README.md")
+
+
 def test_a_store_without_the_models_run_gets_its_evaluation(tmp_path: Path, registry: Registry) -> None:
     folder = pipelines.pipeline(tmp_path / "run", test=0.25)
     promote(pipelines.settings(folder), Places.below(folder), registry)
