@@ -37,7 +37,7 @@ HEIGHT = 8.4
 MARGIN, TOP, FOOT = 0.25, 0.95, 0.45
 WIDE, SIDE = 7.7, 2.5
 """Inches across of the large map and of each small one."""
-SMALL_MAP = 2.15
+SMALL_MAP = 1.7
 THUMBNAIL, MOST_THUMBNAILS = 0.46, 44
 """Inches of a thumbnail's side, and how many there are at most."""
 PADDING = 0.06

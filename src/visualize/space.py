@@ -77,10 +77,8 @@ def space_figures(found: Space, picture: Picture, encoder: str, seed: int) -> It
     ):  # fmt: skip
         planes, typical = projections(vectors, seed), typical_words(words, labels)
         places = label_places(planes[TSNE], labels, [label(own) for own in typical])
-        shown = {
-            point: picture(found.records[point]) for point in thumbnails(planes[TSNE], places, seed)
-        }  # pictures are read where they are shown
-        note = f"{found.of}, test images first; {note}. Colours: k-means, named by the words that tell a cluster apart."
+        shown = {point: picture(found.records[point]) for point in thumbnails(planes[TSNE], places, seed)}
+        note = f"{found.of}, test images first; {note}. Colours: k-means clusters and their typical words."
         yield f"map-{name}", map_figure(planes, labels, typical, shown, title, note, _findings(found.figures, name))
     yield "neighbours", _neighbours(found, picture, seed)
 

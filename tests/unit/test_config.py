@@ -103,7 +103,7 @@ def test_flat_parameters_are_all_of_them_as_plain_values():
     assert flat["seed"] == 0 and flat["model.rnn"] == "lstm" and flat["dataset.root"] == "data"
     assert flat["evaluate.metrics"].startswith("BLEU+CIDEr")
     assert all(value is None or isinstance(value, str | int | float | bool) for value in flat.values())
-    assert len(flat) == leaves(Settings().model_dump(exclude={"tune"}))
+    assert len(flat) == leaves(Settings().model_dump(exclude={"tune", "visualize"}))
 
 
 def test_a_fingerprint_names_content_whatever_its_order():

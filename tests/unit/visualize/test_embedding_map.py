@@ -62,3 +62,10 @@ def test_a_point_has_its_clusters_colour_on_every_plane() -> None:
 @pytest.mark.parametrize(("names", "said"), [((PCA, TSNE), True), ((PCA, TSNE, UMAP), False)])
 def test_where_umap_is_absent_the_figure_says_how_to_have_it(names: tuple[str, ...], said: bool) -> None:
     assert any("umap-learn" in text.get_text() for text in drawn(*names).texts) == said
+
+
+def test_three_findings_find_room_below_two_small_maps() -> None:
+    long = ("24%", "of an image's 10 nearest by picture are also among its 10 nearest by caption; chance gives 1%")
+    figure = map_figure(dict.fromkeys((PCA, TSNE, UMAP), PLANE), LABELS, WORDS, {}, "Images", "All.", [long] * 3)
+    assert min(text.get_window_extent().y0 for text in figure.texts) > 0
+    assert max(text.get_window_extent().x1 for text in figure.texts) <= figure.bbox.width
