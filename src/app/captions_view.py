@@ -65,7 +65,7 @@ def _card(answer: Answer) -> str:
     return f"""<article class="cl-card cl-{escape(answer.name)}" aria-label="{escape(answer.name)}">
 <h3>{escape(answer.name)} {badge}</h3>
 {_spoken(first, answer)}
-<p class="cl-small">{_milliseconds(answer.seconds)} · {escape(answer.origin)}{sure}{silent}</p>
+<p class="cl-small">{_time(answer.seconds)} · {escape(answer.origin)}{sure}{silent}</p>
 {play}{more}
 </article>"""
 
@@ -97,5 +97,5 @@ def _word(word: str, look: Sequence[float], first: bool, answer: Answer) -> str:
     )
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.0f} s"
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

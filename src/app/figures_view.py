@@ -8,7 +8,7 @@ from pathlib import Path
 from src.app.captions_view import note_view
 from src.app.progress_view import figure_view
 
-MAPS = ("embedding", "pca", "tsne", "umap", "map-", "clusters", "neighbours")
+MAPS = ("map-", "neighbours")
 """How names of maps of the embedding space begin."""
 LOOKS = ("attention",)
 FIRST = ("captions",)

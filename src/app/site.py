@@ -56,12 +56,14 @@ def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
         theme=gr.themes.Base(
             primary_hue="blue", neutral_hue="slate", radius_size="md", font=list(FONT), font_mono=list(FIXED_FONT)
         ),
-        css=(STATIC / "page.css").read_text(encoding="utf-8"),
-        head="".join(
-            f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in ("looks.js", "live.js")
-        ),
+        css=_static("page.css"),
+        head=f"<style>{_static('frame.css')}</style><script>{_static('looks.js')}{_static('live.js')}</script>",
     )
     return mounted
+
+
+def _static(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 class Headers:

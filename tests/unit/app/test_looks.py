@@ -20,6 +20,11 @@ def test_the_strongest_region_is_named_by_its_place(peak: int, where: str) -> No
     assert place(look(peak), 3, 3) == where
 
 
+def test_between_two_regions_that_are_looked_at_alike_their_middle_counts() -> None:
+    assert place([0.5, 0, 0, 0, 0.5], 1, 5) == "at the middle"
+    assert place([0.5, 0, 0, 0, 0.2], 1, 5) == "at the left"
+
+
 def test_an_even_look_is_all_over_the_picture() -> None:
     assert place([1 / 49] * 49, 7, 7) == "all over the picture"
 
