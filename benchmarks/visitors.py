@@ -6,7 +6,8 @@
 Serves this folder's models on loopback, in a process of its own. Each visitor opens the page, then uploads a test
 picture and waits for the captions of all models, searches the gallery, and pauses for some seconds, again and again.
 Milliseconds: median, 95th percentile and longest. Memory is the server's, first when every visitor has been served
-once, then at the end.
+once, then at the end. Its processor time for a visit (captions and a search) depends little on what else the machine
+does.
 """
 
 from __future__ import annotations
@@ -126,8 +127,9 @@ def _asked(client: httpx.Client, name: str, data: list[Any]) -> str:
     raise RuntimeError(f"{name}: the stream ended without an answer")
 
 
-def measure(visitors: int, seconds: float) -> tuple[Visits, dict[str, float]]:
-    """Let so many visitors come for so long; what they met, and the server's memory in MiB by moment."""
+def measure(visitors: int, seconds: float) -> tuple[Visits, dict[str, float], float]:
+    """Let so many visitors come for so long; what they met, the server's memory in MiB by moment, and its
+    processor time in ms for a visit."""
     records = Manifest.load(Places().dataset).split("test")[:PICTURES]
     read = ImageBytes(config.load().dataset.root)
     pictures = [read(record.location) for record in records]
@@ -136,7 +138,7 @@ def measure(visitors: int, seconds: float) -> tuple[Visits, dict[str, float]]:
         warm = Visits()
         with httpx.Client(base_url=address, timeout=PATIENCE) as client:
             _visit(client, pictures[0], "", True, warm)  # the models are loaded by the first visitor
-        memory["before"] = _mebibytes(process)
+        memory["before"], worked = _mebibytes(process), sum(process.cpu_times()[:2])
         until = time.monotonic() + seconds
         watch = threading.Thread(target=_watch, args=(process, memory, visits, visitors, until))
         watch.start()
@@ -144,8 +146,8 @@ def measure(visitors: int, seconds: float) -> tuple[Visits, dict[str, float]]:
             for number in range(visitors):
                 pool.submit(visitor, address, pictures, until, number, visits)
         watch.join()
-        memory["end"] = _mebibytes(process)
-    return visits, memory
+        memory["end"], worked = _mebibytes(process), sum(process.cpu_times()[:2]) - worked
+    return visits, memory, 1e3 * worked / max(1, len(visits.times["captions"]))
 
 
 def _watch(process: psutil.Process, memory: dict[str, float], visits: Visits, visitors: int, until: float) -> None:
@@ -179,7 +181,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     load = f"{os.getloadavg()[0]:.1f}"
-    visits, memory = measure(options.visitors, options.seconds)
+    visits, memory, worked = measure(options.visitors, options.seconds)
     found = summary(visits)
     title = f"{options.visitors} visitors for {options.seconds:g} s, {AT_ONCE} pictures at once, ms"
     table = Table("", "times", "median", "p95", "longest", title=title)
@@ -187,6 +189,7 @@ def main() -> None:
         table.add_row(deed, *(f"{figures[name]:,.0f}" for name in ("count", "median", "p95", "longest")))
     console = Console()
     console.print(table)
+    console.print(f"processor time of a visit: {worked:,.0f} ms")
     console.print("memory, MiB: " + ", ".join(f"{moment} {value:,.0f}" for moment, value in memory.items()))
     console.print(
         f"errors: {len(visits.errors)}{'; first: ' + visits.errors[0] if visits.errors else ''}", markup=False
@@ -200,6 +203,7 @@ def main() -> None:
                 "seconds": options.seconds,
                 "at_once": AT_ONCE,
                 "milliseconds": found,
+                "processor_ms_per_visit": worked,
                 "memory_MiB": memory,
                 "errors": visits.errors,
             },
