@@ -16,7 +16,7 @@ from src import tracking
 from src.config import Embed, Settings, load
 from src.data.manifest import ImageRecord, Location, Manifest
 from src.data.vocabulary import END, VOCABULARY_FILE, Vocabulary
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.files import write_json
 from src.models.baseline import MODEL_FOLDER, Baseline
 from src.models.captioner import Captioner

@@ -15,7 +15,7 @@ from src.app.answers import Answer, Said, answers
 from src.app.captions_view import captions_view, note_view
 from src.app.speakers import Cast, Speaker
 from src.config import Embed, Settings
-from src.encoders import encoder as encoders
+from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder
