@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import yaml
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).parents[2]
+POOL = "MLFLOW_SQLALCHEMYSTORE_POOLCLASS"
 SMALL = {
     "embed": {"encoder": "mobilenet_v3_small", "weights": "random", "image_size": 64},
     "model": {"rnn": "lstm", "hidden_size": 32, "embedding_size": 16, "attention_size": 16},
@@ -39,8 +41,8 @@ class Repository:
     def run(self, *command: str) -> str:
         """What a command printed; fails the test when the command does."""
         environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-        environment.pop("DVC_ROOT", None)
-        environment.pop("MLFLOW_TRACKING_URI", None)
+        for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", POOL):
+            environment.pop(name, None)
         done = subprocess.run(
             command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
@@ -56,7 +58,15 @@ class Repository:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def looking_at_files() -> Iterator[None]:
+    """Tests read the store that is there now: a connection kept open would go on reading one that was deleted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(POOL, "NullPool")
+        yield
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory, looking_at_files: None) -> Repository:
     """A committed copy of this working tree, with sixty scenes and small parameters, and one `dvc repro` behind it."""
     folder = tmp_path_factory.mktemp("captionlab")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
