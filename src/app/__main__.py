@@ -19,6 +19,7 @@ from threading import Thread, Timer
 
 from src.errors import UserError, reported
 from src.places import Places
+from src.processes import cores
 
 PORT = 7860
 OPEN_SECONDS = 1.0
@@ -35,11 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
+        import torch
         import uvicorn
 
+        from src.app.answers import AT_ONCE
         from src.app.layout import Shown
         from src.app.site import site
 
+        torch.set_num_threads(max(1, cores() // AT_ONCE))  # those who compute at once share the processor
         listening = _listen(options.host, options.port)
         port = listening.getsockname()[1]
         address = f"http://{'localhost' if options.host == '127.0.0.1' else options.host}:{port}"

@@ -18,7 +18,6 @@ from src.app.speakers import Cast, Speaker
 from src.config import Decode
 from src.decoding.describe import Caption, describe
 from src.models.captioner import Captioner
-from src.processes import cores
 
 AT_ONCE = 2
 """Pictures that are captioned at the same moment; other visitors wait for their turn."""
@@ -68,14 +67,13 @@ class Answer:
 
 @dataclass
 class Turns:
-    """Lets so many callers compute at once, with the processor's cores divided among them."""
+    """Lets so many callers compute at once."""
 
     at_once: int = AT_ONCE
     _free: BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._free = BoundedSemaphore(self.at_once)
-        torch.set_num_threads(max(1, cores() // self.at_once))
 
     @contextmanager
     def taken(self, patience: float | None = None) -> Iterator[bool]:
