@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from src.contenders import ORDER
 from src.data.manifest import ImageRecord, Manifest
 from src.errors import MissingFile, UserError
+from src.metrics.report import flat
 from src.places import Places
 
 PAGE = 24
@@ -108,7 +109,7 @@ def _album(places: Places) -> Album:
         models = json.loads(places.evaluation.read_text(encoding="utf-8"))["models"]
         names = sorted(models, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
         columns = {name: models[name]["test_images"] for name in names}
-        figures = {name: [_flat(image["evaluation_metrics"]) for image in columns[name]] for name in names}
+        figures = {name: [flat(image["evaluation_metrics"]) for image in columns[name]] for name in names}
         said = {name: [str(image["generated_caption"]) for image in columns[name]] for name in names}
         files = {tuple(image["filename"] for image in column) for column in columns.values()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -127,9 +128,3 @@ def _album(places: Places) -> Album:
     )
     measured = {metric for name in names for of_image in figures[name] for metric in of_image}
     return Album(entries, images, tuple(names), tuple(metric for metric in METRICS if metric in measured))
-
-
-def _flat(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Metric -> figure, with BLEU's four beside the others."""
-    others = {name: float(value) for name, value in figures.items() if name != "BLEU_scores"}
-    return {**{name: float(value) for name, value in figures.get("BLEU_scores", {}).items()}, **others}

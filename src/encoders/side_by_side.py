@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
@@ -92,7 +92,7 @@ class SideBySide(Encoder):
             for key, value in member.used_state().items()
         }
 
-    def load_used_state(self, state: dict[str, Tensor], source: Any) -> None:
+    def load_used_state(self, state: dict[str, Tensor], source: Path | str) -> None:
         for member, own in zip(self.encoders, separated(state, len(self.encoders)), strict=True):
             member.load_used_state(own, source)
 

