@@ -290,12 +290,16 @@ def _check(folder: Path, provenance: Provenance, settings: Embed) -> None:
         asked["layer"] = _filled(settings.layer, provenance.layer)
     if settings.image_size is not None:
         asked["image_size"] = settings.image_size
-    if settings.normalisation != "default" and not provenance.parts:
+    checks = [(provenance, asked)]
+    if settings.normalisation != "default":
         mean, std = NORMALISATIONS[settings.normalisation]
-        asked |= {"mean": rounded(mean), "std": rounded(std)}
-    made = provenance.to_json()
+        scaling = {"mean": rounded(mean), "std": rounded(std)}
+        checks += [(one, scaling) for one in provenance.parts or (provenance,)]
     wrong = [
-        f"{key} is {made[key]!r}, params.yaml says {value!r}" for key, value in asked.items() if made[key] != value
+        f"{key} is {getattr(made, key)!r}, params.yaml says {value!r}"
+        for made, wanted in checks
+        for key, value in wanted.items()
+        if getattr(made, key) != value
     ]
     if wrong:
         raise UserError(f"{folder} was made with other settings ({'; '.join(wrong)}): run `dvc repro embed`")

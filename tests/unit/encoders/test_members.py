@@ -72,6 +72,14 @@ def test_a_cache_is_held_against_the_layers_that_were_named(pair, tmp_path):
         _check(tmp_path, made_otherwise, SETTINGS)
 
 
+def test_a_cache_is_held_against_how_the_pixels_of_each_were_scaled(pair, tmp_path):
+    _check(tmp_path, pair.provenance, SETTINGS.model_copy(update={"normalisation": "imagenet"}))
+    first, second = pair.provenance.parts
+    scaled_otherwise = dataclasses.replace(pair.provenance, parts=(first, dataclasses.replace(second, std=(1, 1, 1))))
+    with pytest.raises(UserError, match="std is"):
+        _check(tmp_path, scaled_otherwise, SETTINGS.model_copy(update={"normalisation": "imagenet"}))
+
+
 def test_pictures_are_read_at_the_size_of_the_largest():
     sizes = Embed(encoder="efficientnet_lite0+efficientnet_lite1", weights="random", precision="fp32")
     both = encoders.load(sizes)
