@@ -31,6 +31,7 @@ EXPERIMENT = $(OTHER)-$(shell git ls-files -z params.yaml data.dvc dvc.yaml src 
 
 repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, figures, champion; then the table
 	@test -e data/sample/sample.zip || dvc pull --remote embedded data.dvc
+	@test -e outputs || rm -f dvc.lock  # of a fresh clone: DVC would look for another machine's outputs, not in its run-cache, and train BLIP twice
 	@dvc exp list --name-only | grep -qx $(EXPERIMENT) || { set -x; dvc exp run --temp --name $(EXPERIMENT) -S model.rnn=$(OTHER); }
 	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db || { set -x; python -m src.registry sync && dvc repro && dvc repro --force --single-item promote; }  # a store that was deleted: DVC has the outputs and would run nothing
 	dvc repro
