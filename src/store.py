@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import sqlite3
 import urllib.error
@@ -21,7 +22,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from filelock import FileLock, Timeout
 
 from src.errors import UserError
-from src.files import repository_root
+from src.files import repository_root, write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -140,10 +141,25 @@ def _open_file(uri: str) -> MlflowClient:
     database.parent.mkdir(parents=True, exist_ok=True)
     artifacts = _artifact_folder(database.parent)
     with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):
+        if not database.exists() or not database.stat().st_size:
+            _make_file(database, artifacts)
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
             _follow_a_move(connection, artifacts)
         return _open(f"{SQLITE}{database}", artifacts)
+
+
+def _make_file(database: Path, artifacts: str) -> None:
+    """MLflow makes a new store by forty migrations, and cannot go on where one was killed: so it makes it aside."""
+    draft = database.with_name(f".{database.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        _open(f"{SQLITE}{draft / database.name}", artifacts)
+        with write_atomically(database) as file:
+            file.write((draft / database.name).read_bytes())
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _database(uri: str) -> Path:

@@ -1,5 +1,6 @@
 import base64
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,16 @@ from src import store, tracking
 from src.config import Settings
 
 LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!%", min_size=6, max_size=20)
+
+KILLED_IN_A_MIGRATION = """
+import os, signal
+from alembic.ddl.sqlite import SQLiteImpl
+from src import store
+
+SQLiteImpl.drop_table = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+store.connect()
+"""
+"""A table has been copied, and its former self not yet dropped."""
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +77,15 @@ def test_four_processes_may_make_the_store_at_once(root: Path) -> None:
     answers = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, answers
     assert len({experiment for experiment, _ in answers}) == 1
+
+
+@pytest.mark.slow
+def test_killed_while_it_is_made_the_store_is_made_anew(root: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_A_MIGRATION], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    recorded("kept")
+    left = {file.name for file in (root / "mlruns").iterdir()}
+    assert left - {"mlflow.db-wal", "mlflow.db-shm"} == {"mlflow.db", "mlflow.db.lock", "artifacts"}
 
 
 def test_runs_keep_their_files_when_the_repository_moves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
