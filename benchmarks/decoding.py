@@ -25,6 +25,7 @@ from src.data.vocabulary import END
 from src.decoding.search import beam_search, greedy
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
+from src.precision import autocast, described
 
 Search = Callable[[torch.Tensor], list[Any]]
 
@@ -36,7 +37,7 @@ END_BIAS = 5.4
 def _rates(search: Search, grids: torch.Tensor, device: torch.device) -> tuple[list[float], list[float], list[Any]]:
     """Images per second of each batch and of each image alone, and what was found in batches."""
     found: list[Any] = []
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16):
+    with torch.inference_mode(), autocast(device, "bf16"):
         search(grids[:BATCH])
         fast = [len(part) / machine.once(partial(_keep, found, search, part), device) for part in grids.split(BATCH)]
         alone = grids[: len(grids) // 16].split(1)
@@ -55,7 +56,8 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     grids = torch.randn(options.images, 49, 1280, device=device)
-    table = Table("decoder", "search", "batches of 128", "one at a time", "times", title="Images per second, bf16")
+    title = f"Images per second, {described('bf16', device)}"
+    table = Table("decoder", "search", "batches of 128", "one at a time", "times", title=title)
     rows = []
     for rnn in ("lstm", "gru"):
         torch.manual_seed(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from src import provenance
+from src.precision import DTYPES, computed
 
 SIZE = {"cpu": 2048, "cuda": 8192}
 
@@ -30,6 +31,12 @@ def once(work: Callable[[], object], device: torch.device) -> float:
     work()
     synchronise(device)
     return time.perf_counter() - start
+
+
+def precisions(device: torch.device) -> list[str]:
+    """Those that `device` computes in as they are, from the widest on."""
+    kinds = ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "bf16")
+    return [kind for kind in kinds if computed(kind, device) == DTYPES[kind]]
 
 
 def matrix_product_peak(dtype: torch.dtype, device: torch.device) -> float:

@@ -93,10 +93,9 @@ def main() -> None:
         return
     if not torch.cuda.is_available() and sys.platform != "linux":
         sys.exit("error: without a GPU the peak is read from Linux' /proc, which is not here")
-    precisions = ("fp32", "bf16", "fp16") if torch.cuda.is_available() else ("fp32", "bf16")
     table = Table("precision", "checkpointing", "peak MiB", "of the peak without", "time of the time without")
     rows: list[dict[str, Any]] = []
-    for precision in precisions:
+    for precision in machine.precisions(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
         for checkpointing in (False, True):
             row: dict[str, Any] = {"precision": precision, "checkpointing": checkpointing}
             row |= _apart(precision, checkpointing)

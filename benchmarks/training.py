@@ -28,6 +28,7 @@ from src.data.manifest import ImageRecord, Location, Manifest
 from src.data.vocabulary import PAD, Vocabulary
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
+from src.precision import DTYPES
 from src.processes import Group
 from src.tracking import Silent
 from src.training.batches import Batch
@@ -130,14 +131,17 @@ def main() -> None:
     group = Group(0, 1, device)
     manifest, vocabulary = invented_manifest()
     result: dict[str, Any] = {"machine": machine.description(), "captions_per_second": {}}
-    peaks = {name: machine.matrix_product_peak(kind, device) for name, kind in PEAKS.items()}
+    precisions = [kind for kind in machine.precisions(device) if kind != "fp16"]
+    peaks = {kind: machine.matrix_product_peak(DTYPES[kind], device) for kind in precisions}
+    kinds: dict[str, dict[str, Any]] = {kind: {"precision": kind} for kind in precisions}
+    kinds[f"{precisions[-1]}, compiled"] = {"precision": precisions[-1], "compile": True}
     result["matrix_product_TFLOPs"] = peaks
     table = Table("decoder", "precision", "captions/s", "of the textbook's", title="A training step")
     for rnn in ("lstm", "gru"):
         base = statistics.harmonic_mean(textbook(rnn, manifest, vocabulary, group, options.textbook_steps))
         table.add_row(f"textbook {rnn.upper()}", "fp32", f"{base:,.0f}", "1.0")
         result["captions_per_second"][f"textbook {rnn} fp32"] = base
-        for name, kind in KINDS.items():
+        for name, kind in kinds.items():
             speed = statistics.harmonic_mean(ours(rnn, kind, manifest, vocabulary, group, options.steps))
             table.add_row(rnn.upper(), name, f"{speed:,.0f}", f"{speed / base:.1f}")
             result["captions_per_second"][f"{rnn} {name}"] = speed
@@ -148,13 +152,6 @@ def main() -> None:
     if options.json:
         write_json(options.json, result)
 
-
-KINDS = {
-    "fp32": {"precision": "fp32"},
-    "bf16": {"precision": "bf16"},
-    "bf16, compiled": {"precision": "bf16", "compile": True},
-}
-PEAKS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 if __name__ == "__main__":
     main()

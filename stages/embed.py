@@ -30,7 +30,7 @@ def main() -> None:
             group,
         )
         if group.is_main:
-            print(" ".join(f"{key}={value}" for key, value in result.items()))
+            print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result.items()))
 
 
 if __name__ == "__main__":

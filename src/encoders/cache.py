@@ -33,6 +33,7 @@ from src.encoders.encoder import Encoder, Provenance, rounded
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import write_json
+from src.precision import described
 from src.processes import Group
 
 GRIDS_FILE = "grids.npy"
@@ -142,6 +143,7 @@ def fill(
             _publish(folder, out, encoder, provenance, names)
     group.barrier()
     return {
+        "computed_in": described(settings.precision, group.device),
         "images": len(names),
         "images_already_there": already,
         "seconds": round(seconds, 2),

@@ -19,8 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from src.config import Embed
 from src.encoders import network as networks
 from src.errors import UserError
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from src.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Encoder(nn.Module):
         """Grids of a batch of pictures, regions in reading order (row by row), in the precision of the settings."""
         device = pixels.device
         scaled = ((pixels.to(torch.float32) / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=DTYPES[self.precision], enabled=self.precision != "fp32"):
+        with autocast(device, self.precision):
             try:
                 self.network(scaled)
             except _Reached as reached:

@@ -24,11 +24,12 @@ from safetensors import SafetensorError
 from src import config
 from src.data.tokens import words
 from src.data.vocabulary import Vocabulary
-from src.encoders.encoder import DTYPES, digest
+from src.encoders.encoder import digest
 from src.errors import UserError
 from src.hub import fetch, quietly
 from src.models import blip
 from src.places import Places
+from src.precision import computed
 
 TINY, NONE = "tiny", "none"
 ARCHITECTURE = "blip"
@@ -159,7 +160,7 @@ class Baseline:
         """
         if self.settings.precision == "fp16" and device.type != "cuda":
             raise UserError("baseline.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
-        self.model.to(device, DTYPES[self.settings.precision]).eval()
+        self.model.to(device, computed(self.settings.precision, device)).eval()
         return self
 
     def save(self, folder: Path) -> None:

@@ -17,11 +17,12 @@ from src.data.manifest import Manifest, Split
 from src.data.tokens import words
 from src.models import blip
 from src.models.baseline import Baseline
+from src.precision import autocast
 from src.processes import Group
 from src.training.batches import EncodedImages
 from src.training.gradients import parameter_groups
 from src.training.learner import Learner, Losses, Teaching
-from src.training.objectives import autocast, cross_entropy
+from src.training.objectives import cross_entropy
 from src.training.pixels import PixelReader
 from src.training.validation import Validation
 

@@ -19,10 +19,10 @@ from src.encoders.encoder import Encoder
 from src.models.decoder import Decoder, Seen
 from src.models.fusion import Fuse, as_written
 from src.models.recurrence import State
+from src.precision import autocast
 from src.training.batches import Batch
 from src.training.learner import Losses, Teaching
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROWS = 1024
 """Words whose logits exist at one time."""
 
@@ -122,12 +122,6 @@ class TeacherForcing(Teaching[Batch]):
             weights *= part.weights.flatten().index_select(0, part.said)
         nats = cross_entropy(taught.features, self.decoder.vocab, targets, smoothing, weights, self.decoder.fuse)
         return nats, taught.attention, taught.state
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Mixed precision for what is computed in the block; none for fp32."""
-    dtype = AUTOCAST.get(precision)
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
 
 class Part(NamedTuple):

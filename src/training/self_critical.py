@@ -19,9 +19,10 @@ from torch import Tensor
 from src.data.vocabulary import END
 from src.decoding.sampling import sample
 from src.metrics.cider import ImageReferences, InverseDocumentFrequency
+from src.precision import autocast
 from src.training.batches import Batch, EncodedImages, pack
 from src.training.learner import Losses, Teaching
-from src.training.objectives import TeacherForcing, autocast
+from src.training.objectives import TeacherForcing
 
 REMEMBERED = 20_000
 """Images whose references stay prepared."""

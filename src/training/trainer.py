@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from src.config import Train
 from src.errors import UserError
+from src.precision import described
 from src.processes import Group
 from src.tracking import Run
 from src.training.adaptation import Controller
@@ -67,9 +68,10 @@ class Trainer(Generic[P]):
             heed(watch, self.group, epoch, row)
         for epoch, text in progress.events:
             run.event(epoch, text)
-        run.tag("kernels", self.learner.kernels)
+        kernels = f"{described(self.train.precision, self.group.device)}; {self.learner.kernels}"
+        run.tag("kernels", kernels)
         if self.group.is_main:
-            tqdm.write(self.learner.kernels)
+            tqdm.write(kernels)
         self._tell_reading(run)
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:

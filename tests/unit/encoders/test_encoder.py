@@ -78,7 +78,7 @@ def test_a_layer_that_is_called_again_is_tapped_at_its_first_call():
     first, *later = calls(encoder, "layer4.0.relu")
     assert later[-1].shape != first.shape
     with torch.inference_mode():
-        torch.testing.assert_close(encoder(pictures()), first.flatten(2).transpose(1, 2), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(encoder(pictures()), first.flatten(2).transpose(1, 2), rtol=1e-3, atol=1e-3)
     assert encoder.features == first.shape[1]
 
 

@@ -9,8 +9,9 @@ import torch
 from pycocoevalcap.cider.cider import Cider
 
 from src.data.vocabulary import END, PAD
+from src.precision import autocast
 from src.training.batches import CaptionedImages, pack
-from src.training.objectives import TeacherForcing, autocast
+from src.training.objectives import TeacherForcing
 from src.training.resume import ResumeFolder
 from src.training.self_critical import CiderReward, SelfCritical, _packed
 from src.training.stopping import StopRequest
