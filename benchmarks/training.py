@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float16
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -33,9 +35,11 @@ from src.processes import Group
 from src.tracking import Silent
 from src.training.batches import Batch
 from src.training.recurrent import RecurrentLearner
+from src.training.resources import ResourceMonitor
+from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
 
-IMAGES, CAPTIONS, BATCH, VOCABULARY = 3200, 5, 64, 3000
+IMAGES, CAPTIONS, BATCH, VOCABULARY = 6000, 5, 64, 3000
 ROWS, FEATURES, SIZE = 7, 1024, 512
 LENGTHS = {2: 15, 3: 126, 4: 346, 5: 861, 6: 1959, 7: 2536, 8: 2929, 9: 3318, 10: 3320, 11: 3130, 12: 2777, 13: 2322,
            14: 1847, 15: 1327, 16: 979, 17: 663, 18: 513, 19: 365, 20: 667}  # fmt: skip
@@ -60,11 +64,19 @@ def invented_manifest() -> tuple[Manifest, Vocabulary]:
     return Manifest.of(images), Vocabulary(words)
 
 
-def ours(
-    rnn: str, kind: dict[str, Any], manifest: Manifest, vocabulary: Vocabulary, group: Group, steps: int
-) -> list[float]:
-    """Captions per second of each measured step. Warmed up with the same batches: sizes are prepared for, kernels
-    compiled."""
+def invented_grids() -> Float16[np.ndarray, "image region feature"]:
+    """A batch's worth."""
+    return np.random.default_rng(1).standard_normal((BATCH, ROWS * ROWS, FEATURES)).astype(np.float16)
+
+
+def trainer_of(
+    rnn: str,
+    kind: dict[str, Any],
+    manifest: Manifest,
+    vocabulary: Vocabulary,
+    grids: Float16[np.ndarray, "image region feature"],
+    group: Group,
+) -> Trainer[Batch]:
     settings = Settings(
         model=Model.model_validate(
             {"rnn": rnn, "hidden_size": SIZE, "embedding_size": SIZE, "attention_size": SIZE, "dropout": 0.4}
@@ -74,10 +86,18 @@ def ours(
     config = DecoderConfig(
         vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
     )
-    grids = np.random.default_rng(1).standard_normal((BATCH, ROWS * ROWS, FEATURES)).astype(np.float16)
     torch.manual_seed(0)
     learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
-    trainer = Trainer(learner, settings.train, settings.seed, group)
+    return Trainer(learner, settings.train, settings.seed, group)
+
+
+def ours(
+    rnn: str, kind: dict[str, Any], manifest: Manifest, vocabulary: Vocabulary, group: Group, steps: int
+) -> list[float]:
+    """Captions per second of each measured step. Warmed up with the same batches: sizes are prepared for, kernels
+    compiled."""
+    grids = invented_grids()
+    trainer = trainer_of(rnn, kind, manifest, vocabulary, grids, group)
     features = torch.from_numpy(grids)
     order = trainer.images.order(0, BATCH, 0)[:steps]
     batches = [trainer.images.pack(chosen).with_grids(features[: len(chosen)]).to(group.device) for chosen in order]
@@ -93,6 +113,19 @@ def ours(
 
         speeds.append(captions / machine.once(step, group.device))
     return speeds[steps:]
+
+
+def epochs(
+    rnn: str, kind: dict[str, Any], manifest: Manifest, vocabulary: Vocabulary, group: Group, count: int
+) -> list[float]:
+    """Seconds of whole epochs of Flickr8k's size, reading and packing included; the first one compiles and records."""
+    grids = np.resize(invented_grids(), (len(manifest), ROWS * ROWS, FEATURES))
+    trainer = trainer_of(rnn, kind, manifest, vocabulary, grids, group)
+    with ResourceMonitor() as monitor:
+        return [
+            machine.once(partial(trainer.train_epoch, epoch, None, StopRequest(), monitor, Silent()), group.device)
+            for epoch in range(count)
+        ]
 
 
 def textbook(rnn: str, manifest: Manifest, vocabulary: Vocabulary, group: Group, steps: int) -> list[float]:
@@ -125,6 +158,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
     parser.add_argument("--steps", type=int, default=12, help="measured steps of each kind")
     parser.add_argument("--textbook-steps", type=int, default=5)
+    parser.add_argument(
+        "--epochs", type=int, default=4 if torch.cuda.is_available() else 0, help="whole epochs to time (4 on a GPU)"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -147,6 +183,12 @@ def main() -> None:
             result["captions_per_second"][f"{rnn} {name}"] = speed
     console = Console()
     console.print(table)
+    if options.epochs:
+        seconds = {rnn: epochs(rnn, kind, manifest, vocabulary, group, options.epochs) for rnn in ("lstm", "gru")}
+        result["epoch_seconds"] = seconds
+        for rnn, each in seconds.items():
+            times = ", ".join(f"{one:.2f}" for one in each)
+            console.print(f"epochs of {IMAGES:,} images, {rnn.upper()}, {name}: {times} s")
     console.print(f"matrix product: {', '.join(f'{name} {peak:.2f} TFLOP/s' for name, peak in peaks.items())}")
     console.print(", ".join(f"{key}: {value}" for key, value in result["machine"].items()), highlight=False)
     if options.json:

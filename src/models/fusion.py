@@ -14,6 +14,9 @@ import torch
 
 from src.errors import UserError
 
+VARIANTS = 64
+"""Of a function, more than there can be."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 Fuse = Callable[[F], F]
 """Gives a function that computes what the given one does."""
@@ -27,6 +30,10 @@ def as_written(function: F) -> F:
 @functools.cache
 def fused(function: F) -> F:
     """All operations between two matrix products as one kernel, for every size of its tensors."""
+    # Kernels are made for each cell, type, layout and way to be of size 1. Beyond a limit of eight, operations would
+    # silently be run one after the other.
+    torch._dynamo.config.recompile_limit = VARIANTS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     return cast(F, torch.compile(function, dynamic=True))
 
 

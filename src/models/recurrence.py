@@ -243,15 +243,20 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.autocast(keys.device.type, enabled=False):
             wide = torch.promote_types(dtype, torch.float32)
-            hidden, content = hidden.detach(), content.detach()
+            # Kernels are compiled anew for a tensor that differs in whether it asks for a gradient.
+            word_gates, region_gates, keys, matrix, bias, v, hidden, content = (
+                x.detach() for x in (word_gates, region_gates, keys, matrix, bias, v, hidden, content)
+            )
             weights = Weights(matrix.to(dtype), bias.to(dtype), v.to(wide))
             memory = Memory(keys, attention.exponentials(keys), region_gates.to(dtype), weights)
-            first = state = State(hidden.to(dtype), content.to(wide))
+            # A kernel is compiled for each layout of its tensors: states are always contiguous.
+            first = state = State(hidden.to(dtype).contiguous(), content.to(wide).contiguous())
             steps: list[Step] = []
             run = fuse(step)
             for inputs in torch.split(word_gates, list(active), dim=1):
                 count = inputs.shape[1]
-                steps.append(run(cell, inputs, memory, State(state.hidden[:, :count], state.cell[:, :count])))
+                going_on = State(state.hidden[:, :count].contiguous(), state.cell[:, :count].contiguous())
+                steps.append(run(cell, inputs, memory, going_on))
                 state = steps[-1].state
             all_hidden = torch.cat([one.state.hidden for one in steps], dim=1)
             looked = torch.cat([one.attention for one in steps], dim=1)
@@ -277,7 +282,8 @@ class _Recurrence(torch.autograd.Function):
     def backward(
         ctx: Any, d_hidden: Tensor, d_looked: Tensor, d_weighed: Tensor, d_content: Tensor
     ) -> tuple[Tensor | None, ...]:
-        keys, region_gates, matrix, v, hidden_0, cell_0, hidden, looked, openness, *kept = ctx.saved_tensors
+        saved = (x.detach() for x in ctx.saved_tensors)
+        keys, region_gates, matrix, v, hidden_0, cell_0, hidden, looked, openness, *kept = saved
         memory = Memory(keys, keys, region_gates, Weights(matrix, v, v))  # neither regions nor bias are asked for
         run, size = ctx.fuse(step_back), hidden.shape[-1]
         dtype, wide = matrix.dtype, v.dtype
@@ -292,8 +298,8 @@ class _Recurrence(torch.autograd.Function):
             count = ctx.active[time]
             here = slice(ends[time] - count, ends[time])
             before = slice(here.start - ctx.active[time - 1], here.start - ctx.active[time - 1] + count)
-            former_hidden = hidden[:, before] if time else hidden_0
-            former_cell = kept[4 * (time - 1)][:, :count] if time else cell_0
+            former_hidden = hidden[:, before].contiguous() if time else hidden_0
+            former_cell = kept[4 * (time - 1)][:, :count].contiguous() if time else cell_0
             content, gates, query, candidate = kept[4 * time : 4 * time + 4]
             done = Step(State(hidden[:, here], content), looked[:, here], openness[:, here], query, gates, candidate)
             # The incoming gradient belongs to autograd; captions that end here bring nothing from later steps.

@@ -26,6 +26,9 @@ to keep the order random."""
 POSITIONS_AT_ONCE = 4
 WORDS_AT_ONCE = 256
 """What the number of words in a batch is rounded up to."""
+STEPS_AT_ONCE = 4
+"""Where few shapes are wanted: what the steps of each slot are rounded up to. A quarter of the positions is then empty,
+and an epoch of Flickr8k has about fifty shapes."""
 
 
 class Packed(Protocol):
@@ -53,8 +56,8 @@ class Batch:
         rows: the images' rows in the embedding cache.
         inputs: the word each position continues from; `<start>` at the first step.
         targets: the word to say there; `<pad>` where a slot's caption is over before the others of its slot.
-        said: positions that hold a word, as indices into the flattened `image position`; filled up, where there are
-            any, with a position that holds none.
+        said: positions that hold a word, as indices into the flattened `image position`, and perhaps some that hold
+            none.
         slot: which of its image's captions a position belongs to.
         active: captions per image in each step; `sum(active)` positions in all.
         captions: how many captions there are (an image may have fewer than the slots).
@@ -142,11 +145,20 @@ class EncodedImages(Generic[P]):
 class CaptionedImages(EncodedImages[Batch]):
     """The training split as word ids, cut to `max_words`, and the order in which epochs visit it."""
 
-    def __init__(self, images: Sequence[ImageRecord], rows: Sequence[int], vocabulary: Vocabulary, max_words: int):
+    def __init__(
+        self,
+        images: Sequence[ImageRecord],
+        rows: Sequence[int],
+        vocabulary: Vocabulary,
+        max_words: int,
+        few_shapes: bool = False,
+    ) -> None:
         """
         Args:
             rows: each image's row in the embedding cache.
+            few_shapes: pack them as `pack` does then.
         """
+        self.few_shapes = few_shapes
         super().__init__(
             rows, [[vocabulary.encode(words[:max_words]) for words in image.words if words] for image in images]
         )
@@ -157,21 +169,25 @@ class CaptionedImages(EncodedImages[Batch]):
         Of no image at all it is a batch of one empty step, whose loss and gradient are zero: what a process is left
         with when the last batch of an epoch has fewer images than there are processes.
         """
-        return pack([self.captions[index] for index in chosen], self.rows[chosen])
+        return pack([self.captions[index] for index in chosen], self.rows[chosen], self.few_shapes)
 
 
-def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"]) -> Batch:
+def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"], few_shapes: bool = False) -> Batch:
     """Captions as a batch packed by steps.
 
     Args:
         captions: each image's from long to short, without start and end.
         rows: the images' in the manifest.
+        few_shapes: round each slot's steps up to a multiple of STEPS_AT_ONCE and let every position count as said:
+            batches of as many images and the same `active` then have the same shape.
     """
     slots = max(map(len, captions), default=1)
     # Longest caption of each slot, its end included: how many steps the slot takes part in. It never grows from
     # slot to slot, because no image's captions do.
     steps = [max((len(own[slot]) + 1 for own in captions if slot < len(own)), default=1) for slot in range(slots)]
-    if captions:
+    if few_shapes:
+        steps = [-(-count // STEPS_AT_ONCE) * STEPS_AT_ONCE for count in steps]
+    elif captions:
         _round_up(steps)
     sentences = np.full((len(captions), slots, steps[0] + 1), PAD, dtype=np.int64)
     for image, own in enumerate(captions):
@@ -187,7 +203,7 @@ def pack(captions: Sequence[Sequence[list[int]]], rows: Int[np.ndarray, " image"
         rows=rows,
         inputs=torch.from_numpy(np.concatenate(inputs, axis=1)),
         targets=torch.from_numpy(words),
-        said=torch.from_numpy(_said(words)),
+        said=torch.arange(words.size) if few_shapes else torch.from_numpy(_said(words)),
         slot=torch.from_numpy(np.concatenate([np.arange(count) for count in active])),
         active=active,
         captions=sum(map(len, captions)),

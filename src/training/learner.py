@@ -67,6 +67,7 @@ class Learner(ABC, Generic[P]):
         images: the training split.
         read: gives what the model looks at; `reading` says in words where it comes from.
         kernels: says in words how what lies between matrix products is run.
+        few_shapes: batches come in so few shapes that steps of the first phase may be replayed as CUDA graphs.
     """
 
     section: str
@@ -76,6 +77,7 @@ class Learner(ABC, Generic[P]):
     read: Reader
     reading: str
     kernels: str = "operations run one after the other"
+    few_shapes: bool = False
 
     @abstractmethod
     def groups(self) -> list[dict[str, Any]]:

@@ -53,7 +53,10 @@ class RecurrentLearner(Learner[Batch]):
     ) -> None:
         train, words = settings.train, settings.prepare.max_words
         self.train, self.vocabulary, self.caption_words = train, vocabulary, words
-        self.images = CaptionedImages(manifest.split("train"), manifest.rows("train"), vocabulary, words)
+        self.few_shapes = train.compile and group.device.type == "cuda" and not train.gradient_checkpointing
+        self.images = CaptionedImages(
+            manifest.split("train"), manifest.rows("train"), vocabulary, words, self.few_shapes
+        )
         self.written = None if written is manifest else written
         held_out = CaptionedImages(manifest.split("val"), manifest.rows("val"), vocabulary, words)
         search = settings.decode.model_copy(update={"beam_size": 1, "block_ngrams": 0})
@@ -62,6 +65,8 @@ class RecurrentLearner(Learner[Batch]):
         decoder.fuse = fusing(train.compile, group.device)
         if train.compile:
             self.kernels = "the decoder's steps and its loss run as kernels fused by TorchInductor"
+            if self.few_shapes:
+                self.kernels += ", replayed as CUDA graphs while words are taught"
         self.said_words = search.max_words
         self.teaching = self.forcing = TeacherForcing(
             decoder,

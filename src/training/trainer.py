@@ -23,9 +23,10 @@ from src.precision import described
 from src.processes import Group
 from src.tracking import Run
 from src.training.adaptation import Controller
-from src.training.batches import P, read_ahead
+from src.training.batches import Batch, P, read_ahead
 from src.training.gradients import MovingAverage, add_up, under
-from src.training.learner import Learner, Phase
+from src.training.graphs import StepGraphs
+from src.training.learner import TEACHING, Learner, Losses, Phase
 from src.training.progress import Progress
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
@@ -46,6 +47,7 @@ class Trainer(Generic[P]):
             raise UserError(f"the dataset has {found[0]} training and {found[1]} validation images")
         self.optimiser = torch.optim.AdamW(learner.groups(), lr=train.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=train.precision == "fp16")
+        self.graphs = StepGraphs(self._loss, self._learning()) if learner.few_shapes else None
         decay = train.adapt.ema_decay
         self.average = MovingAverage(learner.averaged(), decay) if decay else None
         self.steps_per_epoch = len(self.images.order(0, train.batch_images, seed))
@@ -76,7 +78,7 @@ class Trainer(Generic[P]):
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:
                 monitor.snapshot()  # what went before is no part of the epoch
-                row = {**self._epoch(epoch, folder, stop, monitor, run), **monitor.snapshot()}
+                row = {**self.train_epoch(epoch, folder, stop, monitor, run), **monitor.snapshot()}
                 self.save(folder)  # validation takes longer than those wait who asked this process to stop
                 row |= self._validate()
                 decisions = self._close_epoch(epoch + 1, row)
@@ -125,9 +127,11 @@ class Trainer(Generic[P]):
         """How many there will be, unless the controller stops before."""
         return self.progress.phase_from + sum(phase.epochs for phase in self.phases[self.progress.phase :])
 
-    def _epoch(
+    def train_epoch(
         self, epoch: int, folder: ResumeFolder | None, stop: StopRequest, monitor: ResourceMonitor, run: Run
     ) -> dict[str, float]:
+        """The rest of an epoch's steps. Returns its loss or reward, the mean norm of its gradients, and its last
+        learning rate."""
         train, group, progress = self.train, self.group, self.progress
         self.learner.teaching.train()
         order = self.images.order(epoch, train.batch_images, self.seed)
@@ -213,15 +217,25 @@ class Trainer(Generic[P]):
         the whole one: they add up to the same gradient however the images are divided."""
         train, progress = self.train, self.progress
         self.optimiser.zero_grad(set_to_none=True)
-        torch.manual_seed(_mix(self.seed, progress.step, self.group.rank))
+        seed = _mix(self.seed, progress.step, self.group.rank)
+        whole = len(mine) and not (progress.micro_batch or train.micro_batch_images)
+        taught = self.phase.kind == TEACHING and not progress.controller.sampling
+        if self.graphs is not None and isinstance(batch, Batch) and whole and taught:
+            return self.graphs(batch, words, captions, seed), 0.0
+        torch.manual_seed(seed)
         nats = reward = 0.0
         for part in self._micro_batches(batch, mine):
-            losses = self.learner.teaching(part, progress.controller.sampling)
-            loss = losses.nats / words + train.attention_penalty * losses.coverage / captions
-            self.scaler.scale(loss).backward()
+            loss, losses = self._loss(part, words, captions)
+            loss.backward()  # type: ignore[no-untyped-call]
             nats += float(losses.nats.detach())
             reward += losses.reward
         return nats, reward
+
+    def _loss(self, batch: P, words: float | Tensor, captions: float | Tensor) -> tuple[Tensor, Losses]:
+        """A batch's share of what is minimised, scaled where gradients are fp16."""
+        losses: Losses = self.learner.teaching(batch, self.progress.controller.sampling)
+        loss = losses.nats / words + self.train.attention_penalty * losses.coverage / captions
+        return self.scaler.scale(loss), losses
 
     def _micro_batches(self, batch: P, mine: Int[np.ndarray, " image"]) -> Iterator[P]:
         size = self.progress.micro_batch or self.train.micro_batch_images or len(mine)
@@ -243,6 +257,8 @@ class Trainer(Generic[P]):
                 "or a smaller model"
             ) from error
         self.optimiser.zero_grad(set_to_none=True)
+        if self.graphs is not None:
+            self.graphs.forget()
         if self.group.device.type == "cuda":
             torch.cuda.empty_cache()
         self.progress.micro_batch = (size + 1) // 2

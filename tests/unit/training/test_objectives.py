@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from src.data.vocabulary import END, PAD, START
-from src.training.batches import Batch, CaptionedImages
+from src.training.batches import STEPS_AT_ONCE, Batch, CaptionedImages, pack
 from src.training.objectives import ROWS, TeacherForcing, attention_coverage, cross_entropy
 
 
@@ -55,6 +55,20 @@ def test_what_stands_in_the_padding_changes_nothing(split):
 
     for first, second in zip(outcome(batch), outcome(other), strict=True):
         assert torch.equal(first, second)
+
+
+def test_packed_into_few_shapes_captions_have_the_same_loss_and_gradients(split):
+    decoder = tiny.decoder()
+    batch = batch_of(split, *range(6))
+    rounded = pack(split.captions, split.rows, few_shapes=True).with_grids(batch.grids)
+    assert {rounded.active.count(count) % STEPS_AT_ONCE for count in set(rounded.active)} == {0}
+    assert len(rounded.said) == rounded.targets.numel()
+
+    def outcome(batch: Batch) -> list[torch.Tensor]:
+        losses = TeacherForcing(decoder, 0.1, coverage=True).train()(batch)
+        return [*losses[:2], *torch.autograd.grad(sum(losses), list(decoder.parameters()))]
+
+    torch.testing.assert_close(outcome(rounded), outcome(batch))
 
 
 @pytest.mark.parametrize("parts", [([0, 1, 2], [3, 4, 5]), ([4], [0, 1, 2, 3, 5]), ([], [0, 1, 2, 3, 4, 5])])
