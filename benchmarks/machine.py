@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,11 @@ SIZE = {"cpu": 2048, "cuda": 8192}
 def description() -> dict[str, str]:
     """Processor, GPU and versions."""
     return provenance.machine()
+
+
+def tell(text: str) -> None:
+    """Show how far a long benchmark is, apart from what it prints at the end."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def synchronise(device: torch.device) -> None:

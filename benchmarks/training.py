@@ -174,16 +174,19 @@ def main() -> None:
     result["matrix_product_TFLOPs"] = peaks
     table = Table("decoder", "precision", "captions/s", "of the textbook's", title="A training step")
     for rnn in ("lstm", "gru"):
+        machine.tell(f"{rnn.upper()}, textbook")
         base = statistics.harmonic_mean(textbook(rnn, manifest, vocabulary, group, options.textbook_steps))
         table.add_row(f"textbook {rnn.upper()}", "fp32", f"{base:,.0f}", "1.0")
         result["captions_per_second"][f"textbook {rnn} fp32"] = base
         for name, kind in kinds.items():
+            machine.tell(f"{rnn.upper()}, {name}")
             speed = statistics.harmonic_mean(ours(rnn, kind, manifest, vocabulary, group, options.steps))
             table.add_row(rnn.upper(), name, f"{speed:,.0f}", f"{speed / base:.1f}")
             result["captions_per_second"][f"{rnn} {name}"] = speed
     console = Console()
     console.print(table)
     if options.epochs:
+        machine.tell("whole epochs")
         seconds = {rnn: epochs(rnn, kind, manifest, vocabulary, group, options.epochs) for rnn in ("lstm", "gru")}
         result["epoch_seconds"] = seconds
         for rnn, each in seconds.items():

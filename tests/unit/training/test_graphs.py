@@ -5,12 +5,19 @@ import pytest
 import tiny
 import torch
 
+from src.models.fusion import as_written
 from src.processes import Group
 from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 TRAIN = {"epochs": 3, "batch_images": 4}
+
+
+@pytest.fixture(autouse=True)
+def uncompiled(monkeypatch):
+    """Kernels as they are written: what compiling makes of them is tested elsewhere, and takes minutes."""
+    monkeypatch.setattr("src.training.recurrent.fusing", lambda wanted, device: as_written)
 
 
 def trainer(rnn: str, **train: object) -> Trainer:
