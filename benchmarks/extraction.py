@@ -28,7 +28,7 @@ from src.data.sample import scene
 from src.data.scenes.picture import paint
 from src.encoders import cache, loading
 from src.files import write_json
-from src.processes import Group
+from src.processes import Group, cores
 
 DRAWN = 24
 SIDE = 400
@@ -63,7 +63,10 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     group = Group(0, 1, device)
-    settings = Embed(encoder=options.encoder, weights="random", batch_size=256 if device.type == "cuda" else 32)
+    gpu = device.type == "cuda"
+    settings = Embed(
+        encoder=options.encoder, weights="random", batch_size=256 if gpu else 32, workers=cores() if gpu else 2
+    )
     network = loading.load(settings).to(device)
     pixels = torch.randint(0, 256, (settings.batch_size, 3, network.image_size, network.image_size), dtype=torch.uint8)
     batches = max(1, options.images // settings.batch_size)

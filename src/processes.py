@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from src.errors import UserError
+
 T = TypeVar("T")
 
 _PR_SET_PDEATHSIG = 1
@@ -108,6 +110,12 @@ def leave_with_parent() -> None:
 def _device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local >= gpus:
+        raise UserError(
+            f"process {local + 1} of this machine has no GPU of its own, there are {gpus}: start one process per GPU "
+            "(train.processes=0), or hide them (CUDA_VISIBLE_DEVICES=) to compute on the processor"
+        )
+    device = torch.device("cuda", local)
     torch.cuda.set_device(device)
     return device

@@ -24,6 +24,7 @@ def run(pool: ProcessPoolExecutor, function: Callable[..., Any], arguments: Sequ
 def _as_rank(rank: int, port: int, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     from src.processes import processes
 
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # two processes have something to agree on without two GPUs as well
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
     os.environ["MASTER_PORT"] = str(port)
     with processes() as group:
