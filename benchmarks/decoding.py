@@ -3,8 +3,8 @@
     python -m benchmarks.decoding
     python -m benchmarks.decoding --json decoding.json
 
-Grids of 49 x 1280, vocabulary 3,000, sizes 512. The decoder is an untrained one whose end is made as likely as a
-trained one's, so that captions have about eleven words and searches end as early as they do in use.
+Grids of 49 x 1280, vocabulary 3,000, sizes 512. The decoder is an untrained one that ends when its image says so, so
+that captions have about as many words as people's and searches end as early as they do in use.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from src.data.vocabulary import END
 from src.decoding.search import beam_search, greedy
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
+from src.models.recurrence import Memory, State
 from src.precision import autocast, described
 
 Search = Callable[[torch.Tensor], list[Any]]
 
 BATCH, WORDS = 128, 20
-END_BIAS = 5.4
-"""Raises the end's logit over 3,000 equally likely words' to a probability of about one in twelve."""
+SHORTEST, LONGEST = 5, 17
+"""Words of a caption: some end early and some late."""
 
 
 def _rates(search: Search, grids: torch.Tensor, device: torch.device) -> tuple[list[float], list[float], list[Any]]:
@@ -47,6 +48,23 @@ def _rates(search: Search, grids: torch.Tensor, device: torch.device) -> tuple[l
 
 def _keep(found: list[Any], search: Search, part: torch.Tensor) -> None:
     found += search(part)
+
+
+class Timed(Decoder):
+    """A decoder of random weights whose captions have as many words as its image says: SHORTEST to LONGEST."""
+
+    said = 0
+
+    def begin(self, grids: torch.Tensor, captions: int = 1) -> tuple[Memory, State]:
+        self.said = 0
+        return super().begin(grids, captions)
+
+    def next(self, words: torch.Tensor, memory: Memory, state: State) -> tuple[torch.Tensor, State, torch.Tensor]:
+        likely, state, looked = super().next(words, memory, state)
+        length = SHORTEST + (memory.regions[:, :1, 0].float() * 1e4).long() % (LONGEST - SHORTEST + 1)
+        likely[..., END] = torch.where(length <= self.said, 0.0, -torch.inf)
+        self.said += 1
+        return likely, state, looked
 
 
 def main() -> None:
@@ -65,9 +83,7 @@ def main() -> None:
             rnn=rnn, vocab_size=3000, feature_size=1280, rows=7, columns=7,
             hidden_size=512, embedding_size=512, attention_size=512, dropout=0.0,
         )  # fmt: skip
-        decoder = Decoder(config).to(device).eval()
-        with torch.no_grad():
-            decoder.vocab.bias[END] = END_BIAS
+        decoder = Timed(config).to(device).eval()
         searches: dict[str, Search] = {
             "greedy": partial(greedy, decoder, max_words=WORDS),
             "beam 5": partial(beam_search, decoder, beam_size=5, max_words=WORDS),
