@@ -16,6 +16,7 @@ from torch import Tensor
 
 from src.app.speakers import Cast, Speaker
 from src.config import Decode
+from src.data.sentence import sentence
 from src.decoding.describe import Caption, describe
 from src.models.captioner import Captioner
 
@@ -43,8 +44,7 @@ class Said:
 
     @property
     def sentence(self) -> str:
-        text = " ".join(self.words)
-        return text[:1].upper() + text[1:] + "." if self.words else ""
+        return sentence(" ".join(self.words))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from src.app.gallery import Album, Entry
-from src.visualize.evaluated import sentence
+from src.data.sentence import sentence
 
 LABELS = {"semantic_similarity": "similarity"}
 """Shorter names of metrics, for columns."""

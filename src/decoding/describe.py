@@ -11,6 +11,7 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from src.config import Decode
+from src.data.sentence import sentence
 from src.data.vocabulary import Vocabulary
 from src.decoding.search import Hypothesis, beam_search, greedy
 from src.models.decoder import Decoder
@@ -36,8 +37,7 @@ class Caption:
 
     @property
     def sentence(self) -> str:
-        """With a capital letter and a full stop."""
-        return self.text[:1].upper() + self.text[1:] + "." if self.words else ""
+        return sentence(self.text)
 
 
 def describe(

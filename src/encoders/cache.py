@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -42,6 +43,8 @@ PROVENANCE_FILE = "provenance.json"
 DONE_FILE = "done.npy"
 WEIGHTS_FILE = "encoder.safetensors"
 
+AHEAD = 2
+"""Batches that are decoded before the network asks for them, and that it may be ahead of the disk."""
 FLUSH_EVERY = 16
 """Batches between two synchronisations with the disk: the most a power cut can cost."""
 
@@ -163,6 +166,12 @@ def _extract(
 ) -> None:
     unsaved: list[np.ndarray] = []
 
+    def write(batch: np.ndarray, features: Tensor) -> None:
+        grids[batch] = features.numpy()
+        unsaved.append(batch)
+        if len(unsaved) == FLUSH_EVERY:
+            save()
+
     def save() -> None:
         # The grids reach the disk before the flags that vouch for them.
         grids.flush()  # type: ignore[attr-defined]
@@ -176,7 +185,9 @@ def _extract(
     )
     batches = [rows[start : start + settings.batch_size] for start in range(0, len(rows), settings.batch_size)]
     read = ImageBytes(data_root)
-    with bar, torch.inference_mode():
+    writing: deque[Future[None]] = deque()
+    # The disk is waited for by a thread of its own, never more than a few batches behind.
+    with bar, torch.inference_mode(), ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
         for batch, pixels in decoded(
             encoder, [[manifest.images[row] for row in batch] for batch in batches], read, settings.workers
         ):
@@ -185,11 +196,12 @@ def _extract(
                 raise UserError(
                     f"{encoder.name} exceeds fp16 at layer {encoder.layer}: tap another one (-S embed.layer=NAME)"
                 )
-            grids[batches[batch]] = features.cpu().numpy()
-            unsaved.append(batches[batch])
-            if len(unsaved) == FLUSH_EVERY:
-                save()
+            writing.append(writer.submit(write, batches[batch], features.cpu()))
+            if len(writing) > AHEAD:
+                writing.popleft().result()
             bar.update(len(batches[batch]))
+        for written in writing:
+            written.result()
         save()
 
 
@@ -220,15 +232,14 @@ def decoded(
     def load(record: ImageRecord) -> UInt8[np.ndarray, "3 row column"]:
         return encoder.pixels(decode(read(record.location), record.name, at_least=encoder.image_size))
 
-    ahead = 2
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         waiting: list[list[Future[np.ndarray]]] = [
-            [pool.submit(load, record) for record in batch] for batch in batches[:ahead]
+            [pool.submit(load, record) for record in batch] for batch in batches[:AHEAD]
         ]
         for index in range(len(batches)):
             pictures = [future.result() for future in waiting.pop(0)]
-            if index + ahead < len(batches):
-                waiting.append([pool.submit(load, record) for record in batches[index + ahead]])
+            if index + AHEAD < len(batches):
+                waiting.append([pool.submit(load, record) for record in batches[index + AHEAD]])
             yield index, torch.from_numpy(np.stack(pictures))
 
 

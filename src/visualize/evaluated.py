@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +60,3 @@ def read_evaluation(path: Path, manifest: Manifest, own: str) -> tuple[str, dict
             flat(models[name]["overall_metrics"]),
         )
     return metric, found
-
-
-def sentence(caption: str) -> str:
-    """A caption as printed: a capital, a full stop, and no space before punctuation (as tokenised datasets have)."""
-    text = re.sub(r"\s+([.,;:!?]|'s\b)", r"\1", caption.strip())
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")

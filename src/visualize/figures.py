@@ -15,6 +15,7 @@ from src.config import Settings
 from src.contenders import BASELINE
 from src.data.images import ImageBytes
 from src.data.manifest import Manifest
+from src.data.sentence import sentence
 from src.data.tokens import words
 from src.encoders.cache import Embeddings
 from src.errors import MissingFile
@@ -25,7 +26,7 @@ from src.training.report import read_report
 from src.visualize.attention import attention_figure
 from src.visualize.beside import beside_figure
 from src.visualize.curves import curves_figure, read_curves
-from src.visualize.evaluated import read_evaluation, sentence
+from src.visualize.evaluated import read_evaluation
 from src.visualize.heat import Look
 from src.visualize.language import language_figure
 from src.visualize.material import Material

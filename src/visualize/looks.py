@@ -8,11 +8,11 @@ import torch
 
 from src.config import Settings
 from src.data.manifest import Manifest
+from src.data.sentence import sentence
 from src.decoding.describe import describe_rows
 from src.decoding.images import describe_images
 from src.encoders.cache import Embeddings, encode
 from src.models.captioner import Captioner
-from src.visualize.evaluated import sentence
 from src.visualize.heat import Look
 
 

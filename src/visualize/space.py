@@ -13,10 +13,10 @@ from PIL import Image
 
 from src.config import Settings
 from src.data.manifest import ImageRecord, Manifest
+from src.data.sentence import sentence
 from src.encoders.cache import Embeddings
 from src.visualize.clusters import clusters, typical_words
 from src.visualize.embedding_map import label, label_places, map_figure, thumbnails
-from src.visualize.evaluated import sentence
 from src.visualize.nearness import nearest, nearness
 from src.visualize.neighbours import ROWS, SHOWN, Neighbour, neighbours_figure
 from src.visualize.projections import TSNE, projections

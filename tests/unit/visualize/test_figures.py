@@ -22,7 +22,6 @@ from src.errors import UserError
 from src.models.captioner import Captioner
 from src.places import Places
 from src.visualize import figures
-from src.visualize.evaluated import sentence
 from src.visualize.figures import draw
 
 TESTS = 9
@@ -241,16 +240,3 @@ def test_a_missing_file_names_the_stage_that_leaves_it(world: World, stage: str,
     (world.root / name).unlink()
     with pytest.raises(UserError, match=rf"{name} is missing: run `dvc repro {stage}`"):
         draw(world.settings, world.places)
-
-
-@pytest.mark.parametrize(
-    ("written", "printed"),
-    [
-        ("a dog 's toy , red .", "A dog's toy, red."),
-        ("Two dogs", "Two dogs."),
-        ("  what ?", "What?"),
-        ("", ""),
-    ],
-)
-def test_a_tokenised_caption_is_printed_as_people_write(written: str, printed: str) -> None:
-    assert sentence(written) == printed
