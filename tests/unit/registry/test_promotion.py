@@ -23,6 +23,7 @@ from src.registry.listing import show
 from src.registry.promotion import promote, rollback, settle
 from src.registry.rivals import captioner, rivals
 from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, WITHDRAWN_TAG, Registry, Version
+from src.tracking import Recorded
 
 
 def aliases(registry: Registry) -> dict[str, int]:
@@ -363,3 +364,23 @@ def test_a_store_without_the_models_run_gets_its_evaluation(tmp_path: Path, regi
     assert json.loads(registry.text(registry.named(CHAMPION), "evaluation/eval-metrics.json"))["models"].keys() == {
         "LSTM"
     }
+
+
+def test_a_registration_that_was_cut_short_gets_the_rest_of_its_evaluation(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pipelines.pipeline(tmp_path / "run")
+    settings, places = pipelines.settings(folder), Places.below(folder)
+    artifact = Recorded.artifact
+
+    def last(run: Recorded, path: Path, folder: str = "") -> None:
+        artifact(run, path, folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Recorded, "artifact", last)
+        promote(settings, places, registry)
+    promote(settings, places, registry)
+
+    kept = registry.client.list_artifacts(registry.named(CHAMPION).run_id, "evaluation")
+    assert [Path(file.path).name for file in kept] == ["eval-metrics.json", "evaluation.json"]
