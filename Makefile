@@ -33,7 +33,7 @@ repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, fi
 	@test -e data/sample/sample.zip || dvc pull --remote embedded data.dvc
 	@test -e outputs || rm -f dvc.lock  # of a fresh clone: DVC would look for another machine's outputs, not in its run-cache, and train BLIP twice
 	@dvc exp list --name-only | grep -qx $(EXPERIMENT) || { set -x; dvc exp run --temp --name $(EXPERIMENT) -S model.rnn=$(OTHER); }
-	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db || { set -x; python -m src.registry sync && dvc repro && dvc repro --force --single-item promote; }  # a store that was deleted: DVC has the outputs and would run nothing
+	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db -a ! -e mlruns/.rebuilding || { set -x; mkdir -p mlruns && touch mlruns/.rebuilding && python -m src.registry sync && dvc repro && dvc repro --force --single-item promote && rm mlruns/.rebuilding; }  # a store that was deleted, or half rebuilt: DVC has the outputs and would run nothing
 	dvc repro
 	@grep -q '"$(OTHER_NAME)"' reports/evaluation.json || { dvc repro --force --single-item evaluate && dvc repro; }  # the registry is no input DVC knows
 	@python -m src.summary
