@@ -54,7 +54,9 @@ lock: ## requirements.lock anew, from the bounds in pyproject.toml
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --upgrade pip
 	.venv-lock/bin/python -m pip install --quiet . --group test
-	.venv-lock/bin/python -m pip freeze --exclude captionlab | sed -E '/^(nvidia-[a-z-]*-cu[0-9]+|nvidia-(cublas|cuda|cudnn|cufft|cufile|curand|cusolver|cusparse|cusparselt|nccl|nvjitlink|nvshmem|nvtx)[a-z0-9-]*|cuda-[a-z-]+|triton)==/s/$$/ ; sys_platform == "linux"/' > requirements.lock
+	.venv-lock/bin/python -m pip freeze --exclude captionlab > .venv-lock/installed
+	sed -E '/^(nvidia-[a-z-]*-cu[0-9]+|nvidia-(cublas|cuda|cudnn|cufft|cufile|curand|cusolver|cusparse|cusparselt|nccl|nvjitlink|nvshmem|nvtx)[a-z0-9-]*|cuda-[a-z-]+|triton)==/s/$$/ ; sys_platform == "linux"/' .venv-lock/installed > .venv-lock/requirements.lock
+	mv .venv-lock/requirements.lock requirements.lock
 	rm -rf .venv-lock
 
 clean: ## everything that can be made again (not mlruns/, not data/)
