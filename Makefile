@@ -33,7 +33,7 @@ repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, fi
 	@test -e data/sample/sample.zip || dvc pull --remote embedded data.dvc
 	@test -e outputs || rm -f dvc.lock  # of a fresh clone: DVC would look for another machine's outputs, not in its run-cache, and train BLIP twice
 	@dvc exp list --name-only | grep -qx $(EXPERIMENT) || { set -x; dvc exp run --temp --name $(EXPERIMENT) -S model.rnn=$(OTHER); }
-	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db || { set -x; python -m src.registry sync && dvc repro && dvc repro --force --single-item promote; }  # a store that was deleted: DVC has the outputs and would run nothing
+	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db -a ! -e mlruns/.rebuilding || { set -x; mkdir -p mlruns && touch mlruns/.rebuilding && python -m src.registry sync && dvc repro && dvc repro --force --single-item promote && rm mlruns/.rebuilding; }  # a store that was deleted, or half rebuilt: DVC has the outputs and would run nothing
 	dvc repro
 	@grep -q '"$(OTHER_NAME)"' reports/evaluation.json || { dvc repro --force --single-item evaluate && dvc repro; }  # the registry is no input DVC knows
 	@python -m src.summary
@@ -54,7 +54,9 @@ lock: ## requirements.lock anew, from the bounds in pyproject.toml
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --upgrade pip
 	.venv-lock/bin/python -m pip install --quiet . --group test
-	.venv-lock/bin/python -m pip freeze --exclude captionlab | sed -E '/^(nvidia-[a-z-]*-cu[0-9]+|nvidia-(cublas|cuda|cudnn|cufft|cufile|curand|cusolver|cusparse|cusparselt|nccl|nvjitlink|nvshmem|nvtx)[a-z0-9-]*|cuda-[a-z-]+|triton)==/s/$$/ ; sys_platform == "linux"/' > requirements.lock
+	.venv-lock/bin/python -m pip freeze --exclude captionlab > .venv-lock/installed
+	sed -E '/^(nvidia-[a-z-]*-cu[0-9]+|nvidia-(cublas|cuda|cudnn|cufft|cufile|curand|cusolver|cusparse|cusparselt|nccl|nvjitlink|nvshmem|nvtx)[a-z0-9-]*|cuda-[a-z-]+|triton)==/s/$$/ ; sys_platform == "linux"/' .venv-lock/installed > .venv-lock/requirements.lock
+	mv .venv-lock/requirements.lock requirements.lock
 	rm -rf .venv-lock
 
 clean: ## everything that can be made again (not mlruns/, not data/)

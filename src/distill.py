@@ -27,16 +27,16 @@ def distill(settings: Settings, places: Places, resume: Path, group: Group) -> N
     """
     manifest = Manifest.load(places.dataset)
     images = chosen(manifest, settings.train.distill, settings.seed)
-    captions: dict[str, str] = {}
     if images:
         baseline = Baseline.load(places, settings.baseline, group.device)
         identity = fingerprint(baseline.digest(), settings.baseline, manifest.digest, settings.train.distill)
         with held(resume, f"distill-{identity}", group) as folder, stop_requests() as stop:
             captioning = Captioning(folder, group)
             captioning.complete(baseline, images, settings.dataset.root, stop)
-            captions = captioning.captions
-    if group.is_main:
-        write_json(places.distilled, {image.name: captions[image.name] for image in images})
+            if group.is_main:  # while the states are held: they are all there is until the file is whole
+                write_json(places.distilled, {image.name: captioning.captions[image.name] for image in images})
+    elif group.is_main:
+        write_json(places.distilled, {})
     group.barrier()
 
 

@@ -19,14 +19,9 @@ import sys
 import uuid
 from collections.abc import Sequence
 
-import torch
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from src import config
 from src.errors import reported
-from src.processes import cores, leave_with_parent
+from src.parent import leave_with_parent
 
 CHECK_SECONDS = 0.5
 """How often the processes are looked at: longer, and a worker's death is noticed after its peers hang (gloo)."""
@@ -44,6 +39,10 @@ def main() -> None:
     stage = options.stage
     if options.with_parent or "DVC_STAGE" in os.environ:
         leave_with_parent()  # SIGTERM to DVC reaches nobody else
+    import torch  # after that, for it takes seconds in which DVC may be killed
+
+    from src.processes import cores
+
     settings = config.load().train
     processes = settings.processes or max(1, torch.cuda.device_count())
     # The agent's own account of a failure is three screens long; the stage has said what was wrong.
@@ -65,6 +64,10 @@ def main() -> None:
 
 def _run(stage: str, arguments: Sequence[str], processes: int) -> int:
     """The exit status of the process that failed first, negative for a signal; 0 when all went well."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

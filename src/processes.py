@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +13,9 @@ import torch
 import torch.distributed as dist
 
 from src.errors import UserError
+from src.parent import leave_with_parent
 
 T = TypeVar("T")
-
-_PR_SET_PDEATHSIG = 1
-# Looked up here: between fork and exec there may be locks that nobody is left to release.
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others before it gives up: longer than any step, shorter than anybody's patience."""
@@ -98,13 +92,6 @@ def processes() -> Iterator[Group]:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def leave_with_parent() -> None:
-    """Ask the system for SIGTERM when the process that started this one ends, however it ends (Linux; elsewhere
-    nothing happens). Without it a killed launcher leaves its processes running."""
-    if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _device() -> torch.device:

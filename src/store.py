@@ -156,6 +156,9 @@ def _make_file(database: Path, artifacts: str) -> None:
     draft.mkdir()
     try:
         _open(f"{SQLITE}{draft / database.name}", artifacts)
+        # What a process that was killed has left of a store that was deleted, SQLite would put into the new one.
+        for left in ("-wal", "-shm"):
+            database.with_name(f"{database.name}{left}").unlink(missing_ok=True)
         with write_atomically(database) as file:
             file.write((draft / database.name).read_bytes())
     finally:

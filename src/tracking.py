@@ -295,6 +295,21 @@ def attach(run_id: str, *, name: str, settings: Settings) -> Recorded:
     return Recorded(client, found)
 
 
+def conclude(run_id: str, tags: Mapping[str, str]) -> None:
+    """Tag a run whose process was killed before it could say how it ended: it failed, unless it had ended before.
+    Nothing happens to a run that the store lacks.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    client = store.connect()
+    if found := _find(client, run_id):
+        for tag, value in tags.items():
+            client.set_tag(found, tag, value[:TEXT_LIMIT])
+        if client.get_run(found).info.status == "RUNNING":
+            client.set_terminated(found, "FAILED")
+
+
 def events(run_id: str) -> list[tuple[int, str]]:
     """Decisions and incidents of a run, (step, text) in the order they came; none of a run that the store lacks.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from src.metrics.java import JavaError, find_java, pycocoevalcap_jar
 from src.metrics.scores import Figures, Measured, Sums
-from src.processes import leave_with_parent
+from src.parent import leave_with_parent
 
 SEPARATOR = "|||"
 STATISTICS = 23

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from src.metrics.java import JavaError, find_java, pycocoevalcap_jar
 from src.metrics.scores import Measured, averaged
-from src.processes import leave_with_parent
+from src.parent import leave_with_parent
 
 CORENLP = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 

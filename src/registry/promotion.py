@@ -158,7 +158,8 @@ def rollback(registry: Registry | None = None) -> tuple[Version, Version]:
         registry = registry or Registry()
         versions = registry.versions()
         champion, previous = holder(CHAMPION, versions), holder(PREVIOUS, versions)
-        if champion is None or previous is None:
+        # They are the same where a process was killed after the first of two aliases.
+        if champion is None or previous is None or champion.number == previous.number:
             raise UserError("no champion before this one is registered: there is nothing to roll back to")
         if previous.withdrawn:
             registry.untag(previous, WITHDRAWN_TAG)
@@ -183,14 +184,14 @@ def _settle(own: Version, rule: Promote, registry: Registry) -> dict[str, Any]:
             break
         moved = True
         reasons.append(decision.reason)
-        if former := holder(CHAMPION, versions):
-            registry.point(PREVIOUS, former)
-            registry.tag(former, {"promotion.verdict": f"replaced by version {decision.winner.number}"})
-        registry.point(CHAMPION, decision.winner)
         registry.tag(
             decision.winner,
             {"promotion.verdict": "promoted", "promotion.reason": decision.reason, "promotion.date": _now()},
         )
+        if former := holder(CHAMPION, versions):
+            registry.tag(former, {"promotion.verdict": f"replaced by version {decision.winner.number}"})
+            registry.point(PREVIOUS, former)
+        registry.point(CHAMPION, decision.winner)  # last: until then whoever decides again decides the same
     if not moved:
         reasons.append(decision.reason)
     registry.point(CHALLENGER, _newest(versions))

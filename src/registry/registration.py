@@ -67,11 +67,12 @@ def register(model: Evaluated, registry: Registry, commit: str = "", experiment:
     for name, value in known_origin.items():
         if value:
             run.tag(name, value)
-    if not registry.client.list_artifacts(run.id, EVALUATION_FOLDER):  # a store that has lost the model's own run
+    kept = {Path(file.path).name for file in registry.client.list_artifacts(run.id, EVALUATION_FOLDER)}
+    if not kept:  # a store that has lost the model's own run
         run.summary({name: value for name, value in model.figures.items() if name.startswith("test_")})
-        for file in (model.scores, model.details):
-            if file.exists():
-                run.artifact(file, EVALUATION_FOLDER)
+    for file in (model.scores, model.details):
+        if file.exists() and file.name not in kept:
+            run.artifact(file, EVALUATION_FOLDER)
     facts = registry.client.get_run(run.id).data.tags
     tags = model.tags | {"run_id": run.id} | {name: facts[name] for name in ORIGINS if name in facts}
     text = card(model, tags)

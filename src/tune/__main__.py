@@ -27,7 +27,7 @@ from src.training.stopping import StopRequest, stop_requests
 from src.tune.outcome import keep, outcome, show
 from src.tune.study import RUN, STORAGE_VARIABLE, Search, open_search
 from src.tune.table import Progress
-from src.tune.worker import with_tune
+from src.tune.worker import clear_up, with_tune
 from src.tune.workforce import workforce
 
 LOOK_SECONDS = 0.5
@@ -70,6 +70,7 @@ def main() -> None:
 def _supervise(search: Search, environment: dict[str, str], stop: StopRequest, begun: float, console: Console) -> None:
     """Let workers work until all trials are done, time is over, or somebody asked to stop."""
     tune = search.settings.tune
+    clear_up(search)
     if len(search.finished()) >= tune.trials:
         console.print(f"all {tune.trials} trials are done: --trials {2 * tune.trials} would go on", highlight=False)
         return

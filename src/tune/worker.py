@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from optuna.trial import Trial, TrialState
 
-from src import config
+from src import config, tracking
 from src.config import Settings, validated
 from src.errors import UserError, reported
 from src.places import Places
@@ -63,11 +63,11 @@ def work(settings: Settings, places: Places, group: Group, stop: StopRequest) ->
         KeyboardInterrupt, Terminated: the worker was asked to stop; its trial's state is saved, the trial given back.
     """
     desk = Desk(open_search(settings, places)) if group.is_main else None
-    if desk:
-        _clear_up(desk.search)
     failures = 0
     while True:
         taken = desk.next() if desk and not stop else None
+        if desk:
+            clear_up(desk.search)
         waits = bool(desk and not taken and not stop and desk.others_are_at_work())
         overrides, waits = group.from_main((taken[1] if taken else None, waits))
         if waits:
@@ -182,10 +182,15 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _clear_up(search: Search) -> None:
-    """Remove states of trials that ended just before their worker was killed."""
+def clear_up(search: Search) -> None:
+    """Do for trials that ended what their worker would have done next, had it not been killed: it tells MLflow how they
+    ended, then removes their states."""
     for trial in search.finished():
-        shutil.rmtree(search.states(trial.number), ignore_errors=True)
+        states = search.states(trial.number)
+        if states.exists():
+            if RUN_OF_TRIAL in trial.user_attrs:
+                tracking.conclude(trial.user_attrs[RUN_OF_TRIAL], {STATE_TAG: trial.state.name.lower()})
+            shutil.rmtree(states, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+from pathlib import Path
 
 import pytest
 import searching
@@ -130,6 +133,44 @@ def test_asked_to_stop_it_gives_its_trial_back_and_the_next_worker_goes_on_from_
     _, runs = searching.runs(again)
     assert len(runs) == 3  # the interrupted trial went on in its own
     assert "resumed at step 37 of 72" in capsys.readouterr().out
+
+
+def die(*_) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work_until(moment: str, folder: Path) -> None:
+    os.chdir(folder)
+    setattr(worker.Attempt, moment, die)
+    work()
+
+
+def killed_at(moment: str, folder: Path) -> None:
+    """A worker is killed when it comes to that method of its attempt."""
+    process = multiprocessing.get_context("forkserver").Process(target=work_until, args=(moment, folder))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_trial_that_was_told_to_optuna_alone_is_told_to_mlflow_when_the_search_begins_again(folder):
+    searching.change(folder, tune={"trials": 1})
+    killed_at("_tag", folder)
+    worker.clear_up(open_search(config.load(), Places()))
+
+    (run,) = searching.runs(folder)[1]
+    assert (run.info.status, run.data.tags["tune.state"]) == ("FINISHED", "complete")
+    assert not list(folder.glob("mlruns/optuna/*/states/*"))
+
+
+def test_the_run_of_a_trial_that_is_given_up_has_failed(folder):
+    searching.change(folder, tune={"trials": 1}, train={"restarts": 0})
+    killed_at("epoch", folder)
+    work()
+
+    assert [trial.state for trial in searching.trials(folder)] == [TrialState.FAIL]
+    (run,) = searching.runs(folder)[1]
+    assert (run.info.status, run.data.tags["tune.state"]) == ("FAILED", "fail")
 
 
 def test_other_data_or_another_space_begin_another_study_and_say_so(folder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import tiny
@@ -14,6 +16,7 @@ from src.distill import chosen, distill
 from src.errors import UserError
 from src.files import write_json
 from src.models.baseline import Baseline
+from src.places import Places
 
 
 def test_without_a_share_no_model_is_asked_for(colours: Coloured, tmp_path):
@@ -22,17 +25,40 @@ def test_without_a_share_no_model_is_asked_for(colours: Coloured, tmp_path):
     assert distilled.read(places.distilled) == {}
 
 
-def test_a_share_of_the_training_images_is_captioned(colours: Coloured, tmp_path):
-    places = colours.places_in(tmp_path)
+def with_baseline(colours: Coloured, folder: Path) -> Places:
+    places = colours.places_in(folder)
     torch.manual_seed(0)
     baseline = colours.baseline()
     baseline.save(places.baseline / "model")
     write_json(places.baseline_report, {"digest": baseline.digest(), "checkpoint": "tiny"})
+    return places
+
+
+def test_a_share_of_the_training_images_is_captioned(colours: Coloured, tmp_path):
+    places = with_baseline(colours, tmp_path)
     distill(colours.changed("train", distill=0.5), places, tmp_path / "resume", tiny.ALONE)
     found = json.loads(places.distilled.read_text())
     training = {image.name for image in colours.manifest.split("train")}
     assert len(found) == 8 and found.keys() <= training
     assert isinstance(Baseline.load(places, colours.settings.baseline, torch.device("cpu")), Baseline)
+
+
+def test_captions_that_could_not_be_written_down_are_not_made_again(colours: Coloured, tmp_path, monkeypatch):
+    places, settings = with_baseline(colours, tmp_path), colours.changed("train", distill=0.5)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def again(*_):
+        raise AssertionError("all has been said before")
+
+    with monkeypatch.context() as disk, pytest.raises(OSError, match="No space left"):
+        disk.setattr("src.distill.write_json", full)
+        distill(settings, places, tmp_path / "resume", tiny.ALONE)
+    monkeypatch.setattr(Baseline, "caption", again)
+    distill(settings, places, tmp_path / "resume", tiny.ALONE)
+    assert len(distilled.read(places.distilled)) == 8
+    assert not list((tmp_path / "resume").glob("*/state-*"))
 
 
 def test_a_larger_share_holds_the_smaller_one(colours: Coloured):

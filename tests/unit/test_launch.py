@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -88,6 +89,11 @@ class Laboratory:
 @pytest.fixture
 def laboratory(tmp_path: Path) -> Laboratory:
     return Laboratory(tmp_path)
+
+
+def test_it_imports_nothing_that_takes_seconds_before_it_asks_to_leave_with_its_parent():
+    look = "import sys, src.launch; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], cwd=PROJECT, check=False).returncode == 0
 
 
 def test_a_stage_that_ends_well_is_started_once(laboratory):

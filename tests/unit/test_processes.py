@@ -63,7 +63,7 @@ def test_without_a_gpu_it_computes_on_the_processor(monkeypatch):
 
 ORPHAN = """
 import os, pathlib, signal, time
-from src.processes import leave_with_parent
+from src.parent import leave_with_parent
 
 told, ready = pathlib.Path("{told}"), pathlib.Path("{ready}")
 if os.fork() == 0:

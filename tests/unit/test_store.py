@@ -28,6 +28,15 @@ store.connect()
 """
 """A table has been copied, and its former self not yet dropped."""
 
+KILLED_AFTER_A_RUN = """
+import os, signal
+from src import store
+
+client = store.connect()
+client.create_run(store.experiment_id(client))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -86,6 +95,14 @@ def test_killed_while_it_is_made_the_store_is_made_anew(root: Path) -> None:
     recorded("kept")
     left = {file.name for file in (root / "mlruns").iterdir()}
     assert left - {"mlflow.db-wal", "mlflow.db-shm"} == {"mlflow.db", "mlflow.db.lock", "artifacts"}
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_left_of_a_deleted_store_does_not_come_into_the_new_one(root: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", KILLED_AFTER_A_RUN], check=False).returncode == -signal.SIGKILL
+    (root / "mlruns" / "mlflow.db").unlink()
+    client = store.connect()
+    assert client.search_runs([store.experiment_id(client)]) == []
 
 
 def test_runs_keep_their_files_when_the_repository_moves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

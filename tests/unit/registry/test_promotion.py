@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from src.places import Places
 from src.registry.listing import show
 from src.registry.promotion import promote, rollback, settle
 from src.registry.rivals import captioner, rivals
-from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, WITHDRAWN_TAG, Registry
+from src.registry.versions import BASELINE, CHALLENGER, CHAMPION, PREVIOUS, WITHDRAWN_TAG, Registry, Version
+from src.tracking import Recorded
 
 
 def aliases(registry: Registry) -> dict[str, int]:
@@ -179,6 +182,55 @@ def test_rolling_back_is_undone_by_no_later_promotion_but_by_rolling_back(promot
     assert not champion.withdrawn and not former.withdrawn
 
 
+@pytest.fixture
+def killed_after_naming(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`with killed_after_naming(alias):` ends in the block's writing of that alias, just after it."""
+    point = Registry.point
+
+    @contextmanager
+    def killed(fatal: str) -> Iterator[None]:
+        def last(registry: Registry, alias: str, version: Version | None) -> None:
+            point(registry, alias, version)
+            if alias == fatal:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Registry, "point", last)
+            yield
+
+    return killed
+
+
+@pytest.mark.parametrize("alias", [PREVIOUS, CHAMPION])
+def test_a_promotion_that_was_cut_short_is_made_whole_by_the_next(
+    promoted: Any, registry: Registry, killed_after_naming: Any, alias: str
+) -> None:
+    promoted("lstm", 0.5)
+    with killed_after_naming(alias):
+        promoted("gru", 0.6, seed=1)
+    promoted("gru", 0.6, seed=1)
+
+    former, champion = registry.versions()
+    assert aliases(registry) == {CHAMPION: 2, PREVIOUS: 1, CHALLENGER: 2}
+    assert champion.tags["promotion.verdict"] == "promoted"
+    assert former.tags["promotion.verdict"] == "replaced by version 2"
+
+
+def test_a_rollback_that_was_cut_short_does_not_withdraw_the_one_that_it_returned_to(
+    promoted: Any, registry: Registry, killed_after_naming: Any
+) -> None:
+    promoted("lstm", 0.5)
+    promoted("gru", 0.6)
+    with killed_after_naming(CHAMPION):
+        rollback(registry)
+    with pytest.raises(UserError, match="nothing to roll back to"):
+        rollback(registry)
+
+    first, second = registry.versions()
+    assert CHAMPION in first.aliases and not first.withdrawn
+    assert second.withdrawn
+
+
 def test_there_is_nothing_to_roll_back_to_before_a_second_champion(promoted: Any, registry: Registry) -> None:
     promoted()
     with pytest.raises(UserError, match="nothing to roll back to"):
@@ -312,3 +364,23 @@ def test_a_store_without_the_models_run_gets_its_evaluation(tmp_path: Path, regi
     assert json.loads(registry.text(registry.named(CHAMPION), "evaluation/eval-metrics.json"))["models"].keys() == {
         "LSTM"
     }
+
+
+def test_a_registration_that_was_cut_short_gets_the_rest_of_its_evaluation(
+    tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pipelines.pipeline(tmp_path / "run")
+    settings, places = pipelines.settings(folder), Places.below(folder)
+    artifact = Recorded.artifact
+
+    def last(run: Recorded, path: Path, folder: str = "") -> None:
+        artifact(run, path, folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(Recorded, "artifact", last)
+        promote(settings, places, registry)
+    promote(settings, places, registry)
+
+    kept = registry.client.list_artifacts(registry.named(CHAMPION).run_id, "evaluation")
+    assert [Path(file.path).name for file in kept] == ["eval-metrics.json", "evaluation.json"]
