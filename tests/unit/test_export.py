@@ -39,7 +39,7 @@ SEARCHES = {
 }
 
 
-def made(rnn: str) -> Captioner:
+def made(rnn: str, variety: float = 0.8) -> Captioner:
     settings = Embed(encoder="squeezenet1_1", weights="random", image_size=SIDE, precision="fp32")
     encoder = encoders.load(settings)
     shape = encoder.provenance
@@ -48,7 +48,7 @@ def made(rnn: str) -> Captioner:
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in decoder.parameters():
-            parameter += torch.randn_like(parameter) * 0.8
+            parameter += torch.randn_like(parameter) * variety
     return Captioner(decoder, tiny.vocabulary(), shape, SEARCHES[rnn], encoder=encoder)
 
 
@@ -199,9 +199,9 @@ def test_it_sees_a_file_as_the_library_does(lstm, tmp_path, kind):
     assert np.array_equal(seen.transpose(2, 0, 1), captioner.encoder.pixels(library.decode(path)))
 
 
-def test_eight_bits_say_nearly_the_same(lstm, tmp_path):
-    captioner, folder = lstm
-    pictures = photographs(12)
+def test_eight_bits_say_nearly_the_same_whatever_the_processor(tmp_path):
+    captioner, folder = written(made("lstm", variety=0.3), tmp_path / "fp32")
+    pictures = photographs(24)
     pixels = [captioner.encoder.pixels(picture).transpose(1, 2, 0).copy() for picture in pictures]
     smaller = shutil.copytree(folder, tmp_path / "int8")
     quantise(folder / "model.onnx", smaller / "model.onnx", pixels)
@@ -209,7 +209,7 @@ def test_eight_bits_say_nearly_the_same(lstm, tmp_path):
     expected = eager(captioner, pictures)
     errors = [abs(one[0].log_probability - row[0][1]) for one, row in zip(found, expected, strict=True)]
     strangers = [abs(one[0].log_probability - row[0][1]) for one in found for row in expected]
-    assert np.mean(errors) < 0.5 * np.mean(strangers)
+    assert np.mean(errors) < 0.2 * np.mean(strangers)
     assert (smaller / "model.onnx").stat().st_size < 0.6 * (folder / "model.onnx").stat().st_size
 
 
