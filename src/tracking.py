@@ -206,10 +206,8 @@ class Recorded:
         if self._events is None:
             self._events = []
             if any(file.path == EVENTS_FILE for file in self._client.list_artifacts(self.id)):
-                text = Path(self._client.download_artifacts(self.id, EVENTS_FILE)).read_text(encoding="utf-8")
-                whole = text[
-                    : text.rfind("\n") + 1
-                ]  # MLflow does not copy files atomically: a kill may cut the last line
+                # MLflow does not copy files atomically: a kill may cut the last line, in the midst of a letter too.
+                whole, _, _ = Path(self._client.download_artifacts(self.id, EVENTS_FILE)).read_bytes().rpartition(b"\n")
                 self._events = [json.loads(line) for line in whole.splitlines()]
         return self._events
 

@@ -175,10 +175,12 @@ def test_a_later_stage_reads_the_events_and_none_of_a_run_that_is_not_there() ->
     assert tracking.events("0" * 32) == []
 
 
-def test_an_event_cut_short_by_a_kill_does_not_stop_resumption() -> None:
+@pytest.mark.parametrize("cut", [b'{"step": 3, "ti', '{"step": 3, "text": "\N{MULTIPLICATION SIGN}'.encode()[:-1]])
+def test_an_event_cut_short_by_a_kill_does_not_stop_resumption(cut: bytes, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), recording() as run:
         run.event(2, "learning rate halved")
-        run.text(artifact(run.id, "events.jsonl") + '{"step": 3, "ti', "events.jsonl")
+        (tmp_path / "events.jsonl").write_bytes(artifact(run.id, "events.jsonl").encode() + cut)
+        run.artifact(tmp_path / "events.jsonl")
         raise KeyboardInterrupt
     with recording(resume=run.id) as again:
         again.event(3, "stopped early")
