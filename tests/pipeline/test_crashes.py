@@ -20,7 +20,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-SECONDS = 180
+SECONDS = 400
 """More than any run here takes, so that a hang fails."""
 
 pytestmark = pytest.mark.slow

@@ -65,7 +65,7 @@ def run(repository: Path, tmp_path: Path) -> Command:
         environment |= {f"GIT_{person}_NAME": "Ann", f"GIT_{person}_EMAIL": "ann@example.org"}
 
     def run(*command: str) -> str:
-        answer = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300)
+        answer = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=900)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 PROJECT = Path(__file__).parents[2]
-SECONDS = 120
+SECONDS = 400
 """More than any launch takes, so that a hang fails."""
 STAGE = """
 import os, signal, sys, time

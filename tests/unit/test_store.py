@@ -83,7 +83,7 @@ def test_four_processes_may_make_the_store_at_once(root: Path) -> None:
         )
         for _ in range(4)
     ]
-    answers = [process.communicate(timeout=120) for process in processes]
+    answers = [process.communicate(timeout=400) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, answers
     assert len({experiment for experiment, _ in answers}) == 1
 

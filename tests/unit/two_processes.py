@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-SECONDS = 120
+SECONDS = 400
 """More than any test needs, so that a deadlock fails instead of hanging."""
 
 Ranks = Callable[..., list[Any]]
