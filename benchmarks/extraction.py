@@ -28,6 +28,7 @@ from src.data.sample import scene
 from src.data.scenes.picture import paint
 from src.encoders import cache, loading
 from src.files import write_json
+from src.precision import described
 from src.processes import Group, cores
 
 DRAWN = 24
@@ -86,7 +87,9 @@ def main() -> None:
             result = cache.fill(network, manifest, place, place / f"out{turn}", place / "scratch", settings, group)
             cached.append(result["images_per_second"])
     ratio = float(np.median(np.array(cached) / np.array(own)))
-    table = Table("", "images/s", title=f"{options.encoder}, {settings.precision}, {len(manifest)} images")
+    table = Table(
+        "", "images/s", title=f"{options.encoder}, {len(manifest)} images, {described(settings.precision, device)}"
+    )
     table.add_row("the CNN alone", f"{np.median(own):,.1f}")
     table.add_row("the cache: read, decode, CNN, write", f"{np.median(cached):,.1f}")
     table.add_row("ratio (median of the rounds')", f"{ratio:.2f}")

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocoevalcap
 import torch
 from PIL import Image
 from rich.console import Console
@@ -35,6 +34,7 @@ from src.config import Dataset, Settings
 from src.data.dataset import prepare
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.files import write_json
+from src.metrics.java import pycocoevalcap_jar
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
@@ -50,7 +50,7 @@ ROWS, FEATURES = 7, 1280
 
 def lay_out(folder: Path, images: int) -> None:
     """COCO 2014 as its authors distribute it, cut down to `images` images, a third of them for validation."""
-    jar = Path(pycocoevalcap.__file__).parent / "spice" / "spice-1.0.jar"
+    jar = pycocoevalcap_jar("spice", "spice-1.0.jar")
     tiny = io.BytesIO()
     Image.new("RGB", (1, 1)).save(tiny, "JPEG")
     root = folder / "coco"
