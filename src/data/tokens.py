@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from sys import intern
 
 from nltk.tokenize.treebank import TreebankWordTokenizer
 
@@ -39,10 +40,10 @@ def words(caption: str) -> tuple[str, ...]:
     plain = caption.rstrip().replace(", ", " ").lower()
     if not _PLAIN.fullmatch(plain) or "--" in plain or _TWO_WORDS.search(plain):
         return _slowly(caption)
-    return tuple(word for word in plain.removesuffix(".").split() if word != "-")
+    return tuple(intern(word) for word in plain.removesuffix(".").split() if word != "-")
 
 
 def _slowly(caption: str) -> tuple[str, ...]:
     """What `words` says, by NLTK alone: some thirty regular expressions for each caption."""
     tokens = _treebank.tokenize(_INNER_STOP.sub(" . ", caption))
-    return tuple(token.lower() for token in tokens if token not in _NO_WORDS)
+    return tuple(intern(token.lower()) for token in tokens if token not in _NO_WORDS)
