@@ -29,6 +29,8 @@ from src.places import Places
 TITLE = "Captionlab"
 MOST_WAITING = 200
 """Visitors that may wait for captions; later ones are told that the page is busy."""
+MOST_SESSIONS = 200
+"""Visitors whose page Gradio remembers, some 100 KiB each; the one who was silent for longest is forgotten first."""
 CACHE_SECONDS = 600
 """How long an uploaded file is kept."""
 TICK_SECONDS = 3.0
@@ -98,6 +100,7 @@ def build(shown: Shown) -> gr.Blocks:
                 _gallery(shown, gallery)
             with gr.Tab("Experiments", id="experiments") as experiments:
                 _experiments(shown, experiments)
+    blocks.state_session_capacity = MOST_SESSIONS
     return blocks.queue(max_size=MOST_WAITING, default_concurrency_limit=AT_ONCE)
 
 
