@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=512, help="in batches; a sixteenth of them one at a time")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = machine.device()
     grids = torch.randn(options.images, 49, 1280, device=device)
     title = f"Images per second, {described('bf16', device)}"
     table = Table("decoder", "search", "batches of 128", "one at a time", "times", title=title)

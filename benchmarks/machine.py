@@ -20,6 +20,11 @@ def description() -> dict[str, str]:
     return provenance.machine()
 
 
+def device() -> torch.device:
+    """Where benchmarks compute: on the GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def tell(text: str) -> None:
     """Show how far a long benchmark is, apart from what it prints at the end."""
     print(text, file=sys.stderr, flush=True)

@@ -40,7 +40,7 @@ MEBIBYTE = 2**20
 
 def measure(precision: str, checkpointing: bool) -> dict[str, float]:
     """Median peak in MiB and seconds of a step."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = machine.device()
     manifest, vocabulary = invented_manifest()
     settings = Settings(
         model=Model(hidden_size=SIZE, embedding_size=SIZE, attention_size=SIZE),
@@ -95,7 +95,7 @@ def main() -> None:
         sys.exit("error: without a GPU the peak is read from Linux' /proc, which is not here")
     table = Table("precision", "checkpointing", "peak MiB", "of the peak without", "time of the time without")
     rows: list[dict[str, Any]] = []
-    for precision in machine.precisions(torch.device("cuda" if torch.cuda.is_available() else "cpu")):
+    for precision in machine.precisions(machine.device()):
         for checkpointing in (False, True):
             row: dict[str, Any] = {"precision": precision, "checkpointing": checkpointing}
             row |= _apart(precision, checkpointing)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -87,7 +86,7 @@ def measure(images: int, steps: int) -> dict[str, Any]:
         config = DecoderConfig(
             vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
         )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = machine.device()
         group = Group(0, 1, device)
         learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
         trainer = Trainer(learner, settings.train, settings.seed, group)

@@ -163,7 +163,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = machine.device()
     group = Group(0, 1, device)
     manifest, vocabulary = invented_manifest()
     result: dict[str, Any] = {"machine": machine.description(), "captions_per_second": {}}
@@ -187,6 +187,7 @@ def main() -> None:
     console.print(table)
     if options.epochs:
         machine.tell("whole epochs")
+        name, kind = [*kinds.items()][-1]
         seconds = {rnn: epochs(rnn, kind, manifest, vocabulary, group, options.epochs) for rnn in ("lstm", "gru")}
         result["epoch_seconds"] = seconds
         for rnn, each in seconds.items():

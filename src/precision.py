@@ -10,6 +10,8 @@ import functools
 
 import torch
 
+from src.errors import UserError
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 """Names under which processors announce bf16: x86-64's two sets, and Arm's."""
@@ -20,6 +22,19 @@ def computed(precision: str, device: torch.device) -> torch.dtype:
     if precision == "bf16" and device.type == "cpu" and not _processor_has_bf16():
         return torch.float32
     return DTYPES[precision]
+
+
+def refuse_without_gpu(precision: str, device: torch.device, section: str) -> None:
+    """fp16 gradients and sums are for GPUs.
+
+    Args:
+        section: of params.yaml, which the message names.
+
+    Raises:
+        UserError: fp16 without a GPU.
+    """
+    if precision == "fp16" and device.type != "cuda":
+        raise UserError(f"{section}.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

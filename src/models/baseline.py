@@ -29,7 +29,7 @@ from src.errors import UserError
 from src.hub import fetch, quietly
 from src.models import blip
 from src.places import Places
-from src.precision import computed
+from src.precision import computed, refuse_without_gpu
 
 TINY, NONE = "tiny", "none"
 ARCHITECTURE = "blip"
@@ -158,8 +158,7 @@ class Baseline:
         Raises:
             UserError: fp16 without a GPU.
         """
-        if self.settings.precision == "fp16" and device.type != "cuda":
-            raise UserError("baseline.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
+        refuse_without_gpu(self.settings.precision, device, "baseline")
         self.model.to(device, computed(self.settings.precision, device)).eval()
         return self
 

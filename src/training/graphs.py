@@ -80,7 +80,9 @@ class StepGraphs:
 
     def _record(self, batch: Batch) -> _Recorded:
         assert batch.grids is not None
-        grids = self._grids.setdefault(batch.grids.shape, batch.grids.clone())
+        if batch.grids.shape not in self._grids:
+            self._grids[batch.grids.shape] = batch.grids.clone()
+        grids = self._grids[batch.grids.shape]
         own = replace(batch, inputs=batch.inputs.clone(), targets=batch.targets.clone(), grids=grids)
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())

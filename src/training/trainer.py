@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from src.config import Train
 from src.errors import UserError
-from src.precision import described
+from src.precision import described, refuse_without_gpu
 from src.processes import Group
 from src.tracking import Run
 from src.training.adaptation import Controller
@@ -39,8 +39,7 @@ class Trainer(Generic[P]):
 
     def __init__(self, learner: Learner[P], train: Train, seed: int, group: Group) -> None:
         self.learner, self.train, self.seed, self.group = learner, train, seed, group
-        if train.precision == "fp16" and group.device.type != "cuda":
-            raise UserError(f"{learner.section}.precision is fp16, which needs a GPU: use bf16 or fp32 on this machine")
+        refuse_without_gpu(train.precision, group.device, learner.section)
         self.images, self.validation, self.phases = learner.images, learner.validation, learner.phases(train)
         found = len(self.images), len(self.validation.images)
         if not all(found):
