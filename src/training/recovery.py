@@ -78,11 +78,12 @@ def fit(
     if folder is not None:
         if not resumed:
             trainer.save(folder)  # a crash before the first epoch must find its MLflow run again
+        epoch = len(trainer.progress.history)  # events stand in the curves, which count epochs
         for warning in folder.warnings:
-            run.event(trainer.progress.step, warning)
+            run.event(epoch, warning)
             tqdm.write(f"warning: {warning}")
         if resumed:
             step, steps = trainer.progress.step, trainer.epochs * trainer.steps_per_epoch
-            run.event(step, f"resumed at step {step} of {steps}")
+            run.event(epoch, f"resumed at step {step} of {steps}")
             tqdm.write(f"resumed at step {step} of {steps}")
     trainer.fit(run, folder, stop, watch)

@@ -125,9 +125,11 @@ class Remembered(Silent):
     def __init__(self) -> None:
         self.rows: dict[int, dict[str, float]] = {}
         self.events: list[str] = []
+        self.places: dict[str, int] = {}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:  # type: ignore[override]
         self.rows.setdefault(step, dict(values))
 
     def event(self, step: int, text: str) -> None:  # type: ignore[override]
         self.events.append(text)
+        self.places[text] = step

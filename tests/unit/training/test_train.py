@@ -158,6 +158,7 @@ def test_a_stopped_run_goes_on_in_the_same_mlflow_run_to_the_same_weights(workpl
     assert workplace.captioner().digest() == expected
     assert workplace.tracking.resumed == [None, None, "run-1"]
     assert "resumed at step 4 of 6" in workplace.tracking.recorded.events
+    assert workplace.tracking.recorded.places["resumed at step 4 of 6"] == 1
     assert not workplace.states()
 
 
