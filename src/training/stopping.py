@@ -41,12 +41,23 @@ class StopRequest:
         return KeyboardInterrupt() if self.signal == signal.SIGINT else Terminated()
 
 
+_noted: list[StopRequest] = []
+"""What the outermost block notes."""
+
+
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Within the block the first SIGINT or SIGTERM is noted; a second one of a person in a hurry acts at once."""
+    """Within the block the first SIGINT or SIGTERM is noted; a second one of a person in a hurry acts at once.
+
+    A block within another yields the same request: what is asked of a trial is asked of its search, and the other way
+    round, at whatever moment the signal comes.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
+        return
+    if _noted:
+        yield _noted[0]
         return
     former: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -54,10 +65,12 @@ def stop_requests() -> Iterator[StopRequest]:
         request.signal = number
         signal.signal(number, former[number] if number == signal.SIGINT else signal.SIG_IGN)
 
+    _noted.append(request)
     for number in former:
         signal.signal(number, note)
     try:
         yield request
     finally:
+        _noted.clear()
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -18,7 +18,8 @@ from src.errors import UserError
 from src.places import Places
 from src.processes import Group
 from src.tracking import Terminated
-from src.training.stopping import StopRequest
+from src.training import train as training
+from src.training.stopping import StopRequest, stop_requests
 from src.tune import worker
 from src.tune.study import open_search
 
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def work(stop: StopRequest | None = None) -> None:
-    worker.work(config.load(), Places(), Group(0, 1, torch.device("cpu")), stop or StopRequest())
+    worker.work(config.load(), Places(), Group(0, 1, torch.device("cpu")), StopRequest() if stop is None else stop)
 
 
 def test_trials_end_pruned_or_complete_as_runs_of_their_own_and_leave_nothing_else(folder):
@@ -133,6 +134,24 @@ def test_asked_to_stop_it_gives_its_trial_back_and_the_next_worker_goes_on_from_
     _, runs = searching.runs(again)
     assert len(runs) == 3  # the interrupted trial went on in its own
     assert "resumed at step 37 of 72" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "state"),
+    [(worker, "train", TrialState.WAITING), (training, "_summarise", TrialState.COMPLETE)],
+    ids=["before it trains", "as it ends"],
+)
+def test_asked_to_stop_while_no_step_is_done_it_begins_no_other_trial(folder, monkeypatch, module, function, state):
+    usual = getattr(module, function)
+
+    def asked(*arguments):
+        signal.raise_signal(signal.SIGTERM)
+        return usual(*arguments)
+
+    monkeypatch.setattr(module, function, asked)
+    with pytest.raises(Terminated), stop_requests() as stop:
+        work(stop)
+    assert [trial.state for trial in searching.trials(folder)] == [state]
 
 
 def die(*_) -> None:

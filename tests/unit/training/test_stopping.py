@@ -57,6 +57,20 @@ def test_afterwards_signals_mean_what_they_meant_before():
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_what_is_asked_before_or_within_an_inner_block_is_asked_of_both():
+    with stop_requests() as outer:
+        with stop_requests() as inner:
+            assert not inner
+        with stop_requests() as inner:
+            send(signal.SIGTERM)
+            assert inner
+        assert outer
+        with stop_requests() as inner:
+            assert inner
+    with stop_requests() as later:
+        assert not later
+
+
 def test_a_thread_that_gets_no_signals_may_train_as_well():
     seen: list[StopRequest] = []
 
