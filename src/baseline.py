@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from src import tracking
 from src.captioning import Captioning
@@ -22,6 +23,7 @@ from src.files import write_json
 from src.metrics.cider import CiderScorer
 from src.models.baseline import ABSENT_FILE, MODEL_FOLDER, NONE, TINY, Baseline
 from src.places import Places
+from src.precision import described
 from src.processes import Group
 from src.training.blip import BlipLearner, TokenBatch
 from src.training.recovery import fit, held, restored, tracked
@@ -114,6 +116,8 @@ def _leave(
             baseline.save(places.baseline / MODEL_FOLDER)
     images = [image for image in manifest.images if image.split != "train"]
     baseline.ready(group.device)
+    if group.is_main:
+        tqdm.write(f"captions: {described(settings.baseline.precision, group.device)}")
     # Validation images are captioned greedily, as the recurrent models' are: the two figures are held together.
     greedy = replace(baseline, settings=baseline.settings.model_copy(update={"beam_size": 1}))
     captioning.complete(greedy, manifest.split("val"), settings.dataset.root, stop)

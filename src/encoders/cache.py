@@ -7,6 +7,7 @@ place in `outputs/embeddings/`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -284,9 +285,23 @@ def _open_arrays(folder: Path, shape: tuple[int, int, int]) -> None:
 
 
 def _create_array(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
-    """An array of zeros that has its name only when it is whole (sparse on disk)."""
+    """An array of zeros that has its name only when it is whole, and its place on the disk.
+
+    Raises:
+        UserError: the disk has no room for it. Where the system cannot reserve it (macOS), that shows later.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
+    size = temporary.stat().st_size
+    try:
+        if hasattr(os, "posix_fallocate"):  # a write to the map that finds no room would kill the process (SIGBUS)
+            with temporary.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        temporary.unlink()
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"no space is left for {path} ({size / 2**20:.0f} MiB): free some and go on") from None
     temporary.replace(path)
 
 

@@ -81,11 +81,17 @@ class ResumeFolder:
             old.unlink()
 
     def load(self) -> SavedState | None:
-        """The newest state that is whole, None when there is none. Damaged ones are removed, with a warning each."""
+        """The newest state that is whole, None when there is none. Damaged ones are removed, with a warning each.
+
+        Raises:
+            UserError: one cannot be read, which says nothing against it: it stays.
+        """
         for path in reversed(self._paths()):
             try:
                 return _read(path)
-            except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+            except OSError as error:
+                raise UserError(f"{path} cannot be read ({error}): mend that and give the same command again") from None
+            except (SafetensorError, ValueError, KeyError, TypeError) as error:
                 self.warnings.append(f"{path} is damaged ({error}) and was left out: the state before it is used")
                 path.unlink()
         return None

@@ -103,8 +103,8 @@ def keep(found: Outcome, run: Run) -> None:
     if found.own is not None:
         run.summary({"own_val_CIDEr": cast(float, found.own.value)})
     run.tag("tune.best_trial", str(best.number))
-    for key, value in best.params.items():
-        run.tag(f"best.{key}", str(value))
+    for key in search.settings.tune.space:
+        run.tag(f"best.{key}", str(best.params.get(key, "")))  # also over what an earlier best had and this one has not
     for picture in _draw(search, trials):
         run.artifact(picture, "search")
 

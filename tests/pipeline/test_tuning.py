@@ -88,6 +88,9 @@ def test_a_search_ends_with_the_best_parameters_as_an_experiment_and_goes_on_whe
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parents[0].info.run_id}
     assert parents[0].data.tags["tune.best_trial"] == str(best.number)
     assert parents[0].data.metrics["best_val_CIDEr"] == best.value
+    found = {key: value for key, value in parents[0].data.tags.items() if key.startswith("best.")}
+    searched = ("model.rnn", "model.dropout", "train.learning_rate", "train.clip_norm")
+    assert found == {f"best.{key}": str(best.params.get(key, "")) for key in searched}
     kept = folder / "mlruns" / "artifacts" / parents[0].info.run_id / "artifacts"
     assert {file.name for file in (kept / "search").iterdir()} == {
         "history.png", "intermediate-values.png", "parallel-coordinates.png", "importances.png",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -183,6 +184,22 @@ def test_other_settings_do_not_go_on_from_an_unfinished_array(fill):
         fill(after=6)
     other = encoders.load(fill.settings.model_copy(update={"normalisation": "half"}))
     assert fill(encoder=other)["images_already_there"] == 0
+
+
+def test_the_array_has_its_place_on_the_disk_before_the_work_begins(fill, monkeypatch):
+    with pytest.raises(Interrupted):
+        fill(after=0)
+    (array,) = fill.scratch.glob("embed-*/grids.npy")
+    assert array.stat().st_blocks * 512 >= array.stat().st_size
+    shutil.rmtree(array.parent)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"no space is left for .*grids\.npy \(0 MiB\)"):
+        fill()
+    assert not list(fill.scratch.glob("embed-*/*"))
 
 
 def test_a_complete_cache_is_replaced_whole(fill, expected):

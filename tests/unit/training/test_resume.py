@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from src.errors import UserError
+from src.training import resume
 from src.training.resume import KEEP, ResumeFolder, SavedState
 
 
@@ -73,6 +74,19 @@ def test_the_state_before_a_damaged_one_is_used_with_a_warning(folder, damage):
         path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "flipped": data}[damage])
     assert newest(folder) == 1
     assert len(folder.warnings) == 1 and path.name in folder.warnings[0]
+
+
+def test_a_state_that_cannot_be_read_now_is_not_thrown_away(folder, monkeypatch):
+    folder.save(1, state(1))
+
+    def forbidden(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resume, "safe_open", forbidden)
+        with pytest.raises(UserError, match=r"state-000000001.* cannot be read .*Permission denied"):
+            folder.load()
+    assert newest(folder) == 1
 
 
 def test_facts_that_were_changed_are_damage(folder):
