@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from sys import intern
+from typing import TYPE_CHECKING
 
-from nltk.tokenize.treebank import TreebankWordTokenizer
+if TYPE_CHECKING:
+    from nltk.tokenize.treebank import TreebankWordTokenizer
 
 # What pycocoevalcap drops after its PTB tokeniser (Chen et al. 2015, "Microsoft COCO Captions", section 3).
 _PUNCTUATION = {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-"} | {
@@ -22,7 +25,6 @@ _PUNCTUATION = {"''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-"} | {
 _BRACKETS = set("()[]{}<>")
 _NO_WORDS = _PUNCTUATION | _BRACKETS
 
-_treebank = TreebankWordTokenizer()
 _INNER_STOP = re.compile(r"(?<=[^\W\d_]{3})\.(?=\s)|\.{2,}")
 _PLAIN = re.compile(r"[a-z0-9\s-]*\.?")
 _TWO_WORDS = re.compile(r"\b(?:cannot|gimme|gonna|gotta|lemme|wanna)\b")
@@ -45,5 +47,13 @@ def words(caption: str) -> tuple[str, ...]:
 
 def _slowly(caption: str) -> tuple[str, ...]:
     """What `words` says, by NLTK alone: some thirty regular expressions for each caption."""
-    tokens = _treebank.tokenize(_INNER_STOP.sub(" . ", caption))
+    tokens = _treebank().tokenize(_INNER_STOP.sub(" . ", caption))
     return tuple(intern(token.lower()) for token in tokens if token not in _NO_WORDS)
+
+
+@functools.cache
+def _treebank() -> TreebankWordTokenizer:
+    # Imported with the first caption that needs it: NLTK takes seconds, and most commands never see one.
+    from nltk.tokenize.treebank import TreebankWordTokenizer
+
+    return TreebankWordTokenizer()

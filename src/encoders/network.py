@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -53,14 +52,16 @@ def build(name: str) -> Network:
     """
     if match := re.fullmatch(r"efficientnet_lite(\d)", name):
         return _lite(name, int(match[1]))
-    if name not in torchvision.models.list_models(module=torchvision.models):
-        near = [known for known in torchvision.models.list_models(module=torchvision.models) if known[:5] == name[:5]]
+    classifiers = _torchvision()
+    names = classifiers.list_models(module=classifiers)
+    if name not in names:
+        near = [known for known in names if known[:5] == name[:5]]
         known = ", ".join(near) or "resnet50, densenet121, inception_v3, ..."
         raise UserError(
             f"embed.encoder is {name!r}: use efficientnet_lite0, efficientnet_lite2 or one of torchvision's ({known})"
         )
     options: dict[str, Any] = {"init_weights": False} if name in PORTED else {}
-    module = torchvision.models.get_model(name, weights=None, **options)
+    module = classifiers.get_model(name, weights=None, **options)
     size, normalisation = _published_input(name)
     return Network(module, size, normalisation, rectified=name.startswith("densenet"))
 
@@ -81,7 +82,7 @@ def weights_file(name: str) -> Path:
             ) from None
         published: Any = getattr(package, f"EfficientnetLite{size}ModelFile")
         return Path(str(published.get_model_file_path()))
-    url = str(torchvision.models.get_model_weights(name).DEFAULT.url)
+    url = str(_torchvision().get_model_weights(name).DEFAULT.url)
     path = Path(str(torch.hub.get_dir())) / "checkpoints" / url.rsplit("/", 1)[-1]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +111,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} does not hold a state dictionary (names to tensors)")
     return state
+
+
+def _torchvision() -> Any:
+    """Its classifiers. Imported when they are asked for: it takes seconds, and few commands build one."""
+    return import_module("torchvision.models")
 
 
 def _lite(name: str, size: int) -> Network:
@@ -174,7 +180,7 @@ def _pad_inside(module: nn.Module) -> None:
 
 def _published_input(name: str) -> tuple[int, str]:
     """Pixels per side and scaling that the published weights were evaluated with."""
-    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    preset = _torchvision().get_model_weights(name).DEFAULT.transforms()
     half = name in PORTED or tuple(preset.mean) == NORMALISATIONS["half"][0]
     return int(preset.crop_size[0]), "half" if half else "imagenet"
 
