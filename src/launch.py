@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from src import config
 from src.errors import reported
-from src.parent import leave_with_parent
+from src.parent import PARENT, leave_with_parent
 
 CHECK_SECONDS = 0.5
 """How often the processes are looked at: longer, and a worker's death is noticed after its peers hang (gloo)."""
@@ -32,13 +32,13 @@ LEAVE_SECONDS = 120
 @reported()
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.launch", description="Run a stage under torchrun.")
-    parser.add_argument("--with-parent", action="store_true", help="save and leave when who started this is gone")
     parser.add_argument("stage", help="module to run: stages.train")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to it")
     options = parser.parse_args()
     stage = options.stage
-    if options.with_parent or "DVC_STAGE" in os.environ:
+    if PARENT in os.environ or "DVC_STAGE" in os.environ:
         leave_with_parent()  # SIGTERM to DVC reaches nobody else
+    os.environ[PARENT] = str(os.getpid())
     import torch  # after that, for it takes seconds in which DVC may be killed
 
     from src.processes import cores

@@ -17,7 +17,7 @@ import numpy as np
 
 from src.metrics.java import JavaError, find_java, pycocoevalcap_jar
 from src.metrics.scores import Figures, Measured, Sums
-from src.parent import leave_with_parent
+from src.parent import sigterm_with_parent
 
 SEPARATOR = "|||"
 STATISTICS = 23
@@ -59,7 +59,7 @@ class Meteor:
             stderr=self._complaints,
             encoding="utf-8",
             errors="replace",
-            preexec_fn=leave_with_parent,
+            preexec_fn=sigterm_with_parent,
         )
         return self
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from src.metrics.java import JavaError, find_java, pycocoevalcap_jar
 from src.metrics.scores import Measured, averaged
-from src.parent import leave_with_parent
+from src.parent import sigterm_with_parent
 
 CORENLP = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
@@ -81,7 +81,7 @@ def _run(command: list[str], jar: Path, timeout: float) -> None:
             stdout=complaints,
             stderr=complaints,
             start_new_session=True,  # a group of its own can be killed whole
-            preexec_fn=leave_with_parent,  # it reads no input whose end would tell it that Python was killed
+            preexec_fn=sigterm_with_parent,  # it reads no input whose end would tell it that Python was killed
         )
         try:
             status = process.wait(timeout)

@@ -15,6 +15,7 @@ import torch
 from optuna.trial import TrialState
 
 from src.errors import UserError
+from src.parent import PARENT
 from src.processes import cores
 from src.tune.desk import ERROR, FAILURES_IN_A_ROW
 from src.tune.study import Search
@@ -34,7 +35,7 @@ class Workforce:
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._restarts, self._finished = 0, -1
         self._before = {trial.number for trial in search.finished()}
-        self._environment = {**environment, "TQDM_MININTERVAL": "3600"}
+        self._environment = {**environment, "TQDM_MININTERVAL": "3600", PARENT: str(os.getpid())}
         settings = search.settings
         processes = settings.tune.workers * max(1, settings.train.processes)
         self._environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
@@ -89,7 +90,7 @@ class Workforce:
         trials = str(self._search.settings.tune.trials)
         with self.log(number).open("ab") as log:
             self._workers[number] = subprocess.Popen(
-                [sys.executable, "-m", "src.launch", "--with-parent", "src.tune.worker", "--trials", trials],
+                [sys.executable, "-m", "src.launch", "src.tune.worker", "--trials", trials],
                 env=self._environment | _gpu(number, self._search.settings.train.processes),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from src.parent import PARENT
 from src.processes import Group, processes
 
 
@@ -88,6 +91,17 @@ def test_a_process_is_asked_to_leave_when_its_launcher_is_killed(tmp_path):
             break
         time.sleep(0.01)
     assert told.exists()
+
+
+def test_a_process_whose_launcher_was_gone_before_it_could_ask_leaves(tmp_path):
+    """Python takes a moment to begin, in which whoever started it may be killed."""
+    look = "from src.parent import leave_with_parent; leave_with_parent()"
+    for parent, status in ((os.getpid(), 0), (os.getppid(), -signal.SIGTERM)):
+        environment = os.environ | {PARENT: str(parent)}
+        ended = subprocess.run(
+            [sys.executable, "-c", look], cwd=Path(__file__).parents[2], env=environment, check=False
+        )
+        assert ended.returncode == status
 
 
 def left(group: Group) -> bool:
