@@ -77,10 +77,10 @@ class Embed(Section):
 
 class Model(Section):
     rnn: Literal["lstm", "gru"] = "lstm"
-    hidden_size: Positive = 512
+    hidden_size: Positive = 256
     embedding_size: Positive = 256
     attention_size: Positive = 256
-    dropout: Fraction = 0.5
+    dropout: Fraction = 0.3
 
 
 class Adapt(Section):
@@ -102,15 +102,15 @@ class Adapt(Section):
 
 
 class Train(Section):
-    epochs: Positive = 15
-    batch_images: Positive = 64
+    epochs: Positive = 12
+    batch_images: Positive = 32
     """Images per optimiser step over all processes; each brings all its captions."""
     precision: Precision = "bf16"
     processes: Annotated[int, Field(ge=0)] = 1
     """Processes on this machine; 0 is one per GPU."""
     restarts: Annotated[int, Field(ge=0)] = 3
     """How often a stage that was killed is started again."""
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     """Share of the learning rate left at the end of the cosine schedule."""
@@ -269,7 +269,7 @@ class Evaluate(Section):
 class Visualize(Section):
     images: tuple[str, ...] = ()
     """File names of test images whose attention is drawn, besides the best and some drawn by lot."""
-    points: Annotated[int, Field(ge=0, le=5000)] = 1000
+    points: Annotated[int, Field(ge=0, le=5000)] = 600
     """Images on the maps of the embedding space, test images first; 0 draws none."""
 
 

@@ -7,7 +7,6 @@ place in `outputs/embeddings/`.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -34,7 +33,7 @@ from src.data.manifest import ImageRecord, Manifest
 from src.encoders.encoder import Encoder, Provenance, rounded
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
-from src.files import write_json
+from src.files import disk_is_full, write_json
 from src.precision import described
 from src.processes import Group
 
@@ -299,7 +298,7 @@ def _create_array(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
                 os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         temporary.unlink()
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not disk_is_full(error):
             raise
         raise UserError(f"no space is left for {path} ({size / 2**20:.0f} MiB): free some and go on") from None
     temporary.replace(path)

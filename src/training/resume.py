@@ -7,7 +7,6 @@ newest state costs the steps since the previous one, no more.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
@@ -23,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from src.errors import UserError
-from src.files import write_atomically
+from src.files import disk_is_full, write_atomically
 
 KEEP = 2
 
@@ -71,7 +70,7 @@ class ResumeFolder:
             with write_atomically(self._path(step)) as file:
                 file.write(data)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not disk_is_full(error):
                 raise
             raise UserError(
                 f"no space is left in {self.folder} for the state after step {step} ({len(data) / 2**20:.0f} MiB): "

@@ -40,6 +40,12 @@ def test_the_projects_own_parameters_are_sound_and_say_every_one():
             assert stated[section].keys() == values.keys(), section
 
 
+def test_a_parameter_that_is_left_out_is_what_the_projects_own_parameters_say():
+    settings, defaults = (made.model_dump(mode="json") for made in (load(ROOT / "params.yaml"), Settings()))
+    assert settings["tune"].pop("space") and not defaults["tune"].pop("space")  # what to search is never a default
+    assert settings == defaults
+
+
 def test_what_is_not_stated_has_its_default(tmp_path):
     (tmp_path / "params.yaml").write_text("model: {rnn: gru}\n")
     settings = load(tmp_path / "params.yaml")

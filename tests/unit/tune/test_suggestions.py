@@ -75,9 +75,9 @@ def test_asked_again_a_trial_gives_the_same_values():
 
 
 def test_params_yaml_as_it_is_lies_in_the_space():
-    assert own(settings()) == {"model.rnn": "lstm", "model.hidden_size": 512, "train.learning_rate": 0.001}
-    with pytest.raises(ConfigError, match=r"model\.hidden_size is 512 in params\.yaml"):
-        own(Settings.model_validate({"tune": {"space": {"model": {"hidden_size": [128, 256]}}}}))
+    assert own(settings()) == {"model.rnn": "lstm", "model.hidden_size": 256, "train.learning_rate": 0.003}
+    with pytest.raises(ConfigError, match=r"model\.hidden_size is 256 in params\.yaml"):
+        own(Settings.model_validate({"tune": {"space": {"model": {"hidden_size": [128, 512]}}}}))
 
 
 def test_a_trials_parameters_are_those_of_params_yaml_but_for_what_it_tries():
