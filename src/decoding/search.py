@@ -12,6 +12,9 @@ from src.data.vocabulary import END, PAD, START, UNK
 from src.models.decoder import Decoder
 from src.models.recurrence import State
 
+UNSAID = (PAD, START, UNK)
+"""What no caption says."""
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -133,9 +136,9 @@ def beam_search(
 
 
 def forbid(scores: Float[Tensor, "image caption vocab"]) -> Float[Tensor, "image caption vocab"]:
-    """No caption says <pad>, <start> or <unk>."""
+    """Scores of words that may be said."""
     scores = scores.clone()
-    for word in (PAD, START, UNK):  # by slices, which need no tensor of indices at every step
+    for word in UNSAID:  # by slices, which need no tensor of indices at every step
         scores[..., word] = -torch.inf
     return scores
 

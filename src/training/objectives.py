@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from src.config import Decode
 from src.data.vocabulary import END, PAD, START, Vocabulary
 from src.decoding.describe import describe
+from src.decoding.search import UNSAID
 from src.encoders.encoder import Encoder
 from src.models.decoder import Decoder, Seen
 from src.models.fusion import Fuse, as_written
@@ -25,6 +26,8 @@ from src.training.learner import Losses, Teaching
 
 ROWS = 1024
 """Words whose logits exist at one time."""
+IMPOSSIBLE = -1e4
+"""As a logit: no probability in any precision, and finite, for no weight times infinity is not nothing."""
 
 
 class TeacherForcing(Teaching[Batch]):
@@ -65,7 +68,7 @@ class TeacherForcing(Teaching[Batch]):
             return self._losses(batch, sampling)
 
     def weighted(self, batch: Batch, weights: Float[Tensor, " word"]) -> Float[Tensor, ""]:
-        """Minus the log-probability of every word, times its weight, summed."""
+        """Minus the log-probability of every word among those that may be said, times its weight, summed."""
         seen = self.decoder.look(self.grids(batch), batch.active[0])
         placed = weights.new_zeros(batch.targets.numel()).index_copy_(0, batch.said, weights).view(batch.targets.shape)
         return self._taught(seen, batch, batch.inputs, placed)[0]
@@ -120,7 +123,9 @@ class TeacherForcing(Teaching[Batch]):
         weights = (targets != PAD).float()
         if part.weights is not None:
             weights *= part.weights.flatten().index_select(0, part.said)
-        nats = cross_entropy(taught.features, self.decoder.vocab, targets, smoothing, weights, self.decoder.fuse)
+        unsaid = () if part.weights is None else UNSAID
+        vocab, fuse = self.decoder.vocab, self.decoder.fuse
+        nats = cross_entropy(taught.features, vocab, targets, smoothing, weights, unsaid, fuse)
         return nats, taught.attention, taught.state
 
 
@@ -181,6 +186,7 @@ def cross_entropy(
     targets: Int[Tensor, " word"],
     label_smoothing: float = 0.0,
     weights: Float[Tensor, " word"] | None = None,
+    unsaid: Sequence[int] = (),
     fuse: Fuse[Any] = as_written,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats of `vocab(features)`, summed over words, with label smoothing (Szegedy et al. 2016,
@@ -188,12 +194,18 @@ def cross_entropy(
 
     Args:
         weights: of the words; all 1 when not given.
+        unsaid: ids without a share in the probabilities; as targets they have no weight.
         fuse: how what is between the matrix products is run.
 
     The gradient is worked out with the loss, some words at a time: logits and probabilities of the whole batch never
     exist in single precision.
     """
-    entered = features, vocab.weight, vocab.bias, targets, label_smoothing, weights, fuse
+    bias = vocab.bias
+    if unsaid:
+        bias = bias.clone()
+        for word in unsaid:
+            bias[word] = IMPOSSIBLE
+    entered = features, vocab.weight, bias, targets, label_smoothing, weights, fuse
     loss: Tensor = _LinearCrossEntropy.apply(*entered)
     return loss
 

@@ -8,7 +8,9 @@ import tiny
 import torch
 from pycocoevalcap.cider.cider import Cider
 
-from src.data.vocabulary import END, PAD
+from src.data.vocabulary import END, PAD, START, UNK
+from src.decoding.search import UNSAID, forbid
+from src.models.decoder import Decoder
 from src.precision import autocast
 from src.training.batches import CaptionedImages, pack
 from src.training.objectives import TeacherForcing
@@ -72,12 +74,38 @@ def test_the_gradient_is_that_of_the_weighted_log_probabilities(rnn, split):
     found = {name: parameter.grad.clone() for name, parameter in decoder.named_parameters()}
     decoder.zero_grad()
     taught = decoder(batch.grids, batch.inputs, batch.active, batch.said)
-    log_probabilities = decoder.vocab(taught.features).log_softmax(dim=-1)
+    log_probabilities = forbid(decoder.vocab(taught.features)).log_softmax(dim=-1)
     targets = batch.targets.flatten()[batch.said]
-    said = log_probabilities.gather(1, targets[:, None])[:, 0] * (targets != PAD)
+    said = log_probabilities.gather(1, targets[:, None])[:, 0].where(targets != PAD, 0.0)
     (-(said * weights).sum()).backward()
     for name, parameter in decoder.named_parameters():
         assert torch.allclose(found[name], parameter.grad, atol=1e-6), name
+
+
+def test_what_is_taught_is_what_was_drawn_from(split):
+    """Were every caption of an image drawn as often as it may be, and all rewarded alike, nothing would be learnt."""
+    decoder = tiny.decoder()
+    decoder.vocab.bias.data[UNK] = 2.0
+    words = [word for word in range(decoder.vocab.out_features) if word not in (*UNSAID, END)]
+    captions = [[END], *([word, END] for word in words), *([first, second] for first in words for second in words)]
+    images = split.pack(np.array([0])).with_grids(torch.from_numpy(tiny.grids(1)))
+    shares = torch.tensor([_chance(decoder, images.grids, caption) for caption in captions])
+    assert float(shares.sum()) == pytest.approx(1.0, abs=1e-5)
+    drawn, weights = _packed(images, [captions], [[caption[-1] == END for caption in captions]], shares[None])
+    TeacherForcing(decoder).weighted(drawn.with_grids(images.grids), weights).backward()
+    assert all(parameter.grad.abs().max() < 1e-5 for parameter in decoder.parameters())
+
+
+@torch.no_grad()
+def _chance(decoder: Decoder, grids: torch.Tensor, caption: list[int]) -> float:
+    """How often `sample` draws a caption."""
+    memory, state = decoder.begin(grids, 1)
+    word, chance = torch.full((1, 1), START), 1.0
+    for said in caption:
+        scores, state, _ = decoder.next(word, memory, state)
+        chance *= float(forbid(scores).softmax(dim=-1)[0, 0, said])
+        word = torch.full((1, 1), said)
+    return chance
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
