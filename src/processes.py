@@ -18,7 +18,10 @@ from src.parent import leave_with_parent
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)
-"""How long a rank waits for the others before it gives up: longer than any step, shorter than anybody's patience."""
+"""How long a rank waits for the others in a step: longer than any step, shorter than anybody's patience."""
+PATIENCE = timedelta(days=7)
+"""How long it waits at a barrier, where others may have metrics to work out or a checkpoint to fetch. One that died is
+noticed at once by torchrun, which ends all."""
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,22 @@ class Group:
         rank: this process' number, 0 is the one that writes.
         size: how many there are, on all machines.
         device: where this process computes.
+        patient: the same processes, for barriers.
     """
 
     rank: int
     size: int
     device: torch.device
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def barrier(self) -> None:
+        """Wait until every process has come here, however long that takes."""
         if self.size > 1:
-            dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
+            dist.barrier(self.patient)
 
     def sum(self, *values: float) -> list[float]:
         """Each value added up over all processes, in double precision."""
@@ -84,7 +90,7 @@ def processes() -> Iterator[Group]:
         device_id=device if device.type == "cuda" else None,
     )
     try:
-        yield Group(dist.get_rank(), size, device)
+        yield Group(dist.get_rank(), size, device, dist.new_group(backend="gloo", timeout=PATIENCE))
     finally:
         dist.destroy_process_group()
 

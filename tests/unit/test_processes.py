@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,18 @@ def test_two_processes_agree(ranks):
     assert first["sum"] == [3.0, 0.2, 2.0**54]
     assert first["gather"] == [[], ["a"]]
     assert first["from_main"] == {"said by": 0}
+
+
+def waited(group: Group) -> bool:
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=1), dist.group.WORLD)
+    if group.is_main:
+        time.sleep(4)
+    group.barrier()
+    return True
+
+
+def test_a_barrier_waits_for_longer_than_a_step_may_take(ranks):
+    assert ranks(waited) == [True, True]
 
 
 def test_a_process_alone_is_the_main_one_and_agrees_with_itself(monkeypatch):
