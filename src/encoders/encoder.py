@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -193,7 +194,9 @@ class Encoder(nn.Module):
                 raise UserError(
                     f"{source}: {key} has shape {list(state[key].shape)}, {self.name} needs {list(value.shape)}"
                 )
-        self.network.load_state_dict({key: state[key].float() for key in wanted}, strict=False)
+        loaded = OrderedDict((key, state[key].float()) for key in wanted)
+        loaded._metadata = self.network.state_dict()._metadata  # type: ignore[attr-defined]  # MNASNet asks for it
+        self.network.load_state_dict(loaded, strict=False)
 
     def _trace(self, layer: str) -> tuple[str, frozenset[str], tuple[int, int, int]]:
         """Run once and see: which modules lie before the tap, and the grid's shape (features, rows, columns)."""

@@ -29,10 +29,7 @@ def load(settings: Embed, seed: int = 0) -> Encoder:
     network = networks.build(settings.encoder)
     encoder = Encoder(settings.encoder, network, settings)
     path = networks.weights_file(settings.encoder) if settings.weights == "default" else Path(settings.weights)
-    state = networks.read_weights(path)
-    if isinstance(network.module, networks.LiteNetwork) and any(key.startswith("_conv_stem") for key in state):
-        state = networks.LiteNetwork.rename(state)
-    encoder.load_used_state(state, path)
+    encoder.load_used_state(networks.as_built(network.module, networks.read_weights(path)), path)
     return encoder
 
 

@@ -113,6 +113,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def as_built(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a published file under the names that the module has today."""
+    if isinstance(module, LiteNetwork):
+        return LiteNetwork.rename(state) if any(key.startswith("_conv_stem") for key in state) else state
+    # torchvision's DenseNets were saved as denselayer1.norm.1.weight; it renames them itself, but only as it downloads.
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): value for key, value in state.items()}
+
+
 def _torchvision() -> Any:
     """Its classifiers. Imported when they are asked for: it takes seconds, and few commands build one."""
     return import_module("torchvision.models")

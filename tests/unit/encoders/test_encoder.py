@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,23 @@ def test_an_encoder_is_rebuilt_from_what_is_kept_with_a_captioner(encoder):
     again = encoders.rebuild(encoder.provenance, encoder.used_state(), "bundle")
     with torch.inference_mode():
         assert torch.equal(again(pictures()), encoder(pictures()))
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "shufflenet_v2_x0_5", "googlenet", "efficientnet_lite0"])
+def test_every_family_is_rebuilt(name):
+    encoder = random_encoder(name, image_size=96)
+    again = encoders.rebuild(encoder.provenance, encoder.used_state(), "bundle")
+    assert torch.equal(again(pictures(size=96)), encoder(pictures(size=96)))
+
+
+def test_densenets_published_names_are_those_of_a_time_that_allowed_points(tmp_path):
+    encoder = random_encoder("densenet121")
+    state = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key) if "denselayer" in key else key: value
+             for key, value in encoder.used_state().items()}  # fmt: skip
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    torch.save(state, tmp_path / "densenet121.pth")
+    again = random_encoder("densenet121", seed=1, weights=str(tmp_path / "densenet121.pth"))
+    assert torch.equal(again(pictures()), encoder(pictures()))
 
 
 def test_an_encoder_with_its_own_scaling_is_rebuilt_with_it():
