@@ -244,6 +244,8 @@ class Baseline(Section):
             raise ValueError("baseline.finetune_epochs is 0, but baseline.checkpoint 'tiny' has learnt nothing yet")
         if self.checkpoint == "tiny" and self.lora_rank:
             raise ValueError("baseline.lora_rank adapts a checkpoint: 'tiny' has no weights worth keeping")
+        if self.adapt.most_sampling:
+            raise ValueError("baseline.adapt.most_sampling is for recurrent decoders: leave it at 0")
 
 
 class Evaluate(Section):
@@ -321,6 +323,11 @@ class Settings(Section):
 
     def model_post_init(self, context: Any, /) -> None:
         search_space.check(self.tune.space, self)
+        if self.train.finetune_encoder and self.embed.precision == "fp16" != self.train.precision:
+            raise ValueError(
+                f"embed.precision is 'fp16', in which the encoder cannot learn while train.precision is "
+                f"{self.train.precision!r}: gradients are only scaled where that is 'fp16' too"
+            )
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Every parameter as 'section.key': value, as MLflow and tables show them; how one searches for better ones,

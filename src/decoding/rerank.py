@@ -16,7 +16,7 @@ from src.models.baseline import Baseline
 
 def rerank(hypotheses: Sequence[Caption], likelihoods: Sequence[float], settings: Decode) -> list[Caption]:
     """Best first by (own + rerank_weight x other) log-probability, over n ** length_penalty for n words (the end counts
-    as one), as the beam itself ranks.
+    as one, where there was room for it), as the beam itself ranks.
 
     Args:
         likelihoods: the other model's natural logarithms, one for each hypothesis.
@@ -25,7 +25,7 @@ def rerank(hypotheses: Sequence[Caption], likelihoods: Sequence[float], settings
     def score(position: int) -> float:
         caption = hypotheses[position]
         total = caption.log_probability + settings.rerank_weight * likelihoods[position]
-        return float(total / (len(caption.words) + 1) ** settings.length_penalty)
+        return float(total / min(len(caption.words) + 1, settings.max_words) ** settings.length_penalty)
 
     return [hypotheses[position] for position in sorted(range(len(hypotheses)), key=score, reverse=True)]
 

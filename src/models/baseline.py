@@ -178,6 +178,16 @@ class Baseline:
         found = self.image_processor([image], do_rescale=False, do_normalize=False, return_tensors="np").pixel_values[0]
         return np.ascontiguousarray(found, dtype=np.uint8)
 
+    @property
+    def limits(self) -> dict[str, Any]:
+        """What every caption keeps to, whichever way it is searched for: its length, and no unknown word."""
+        limits: dict[str, Any] = {"max_new_tokens": self.settings.max_words, "do_sample": False}
+        unknown = self.tokenizer.unk_token_id
+        named = {self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id}
+        if unknown is not None and unknown not in named:  # GPT-2 has one token for all of them
+            limits["suppress_tokens"] = [unknown]
+        return limits
+
     @torch.inference_mode()
     def caption(self, images: Sequence[Image.Image]) -> list[str]:
         """What the model says of RGB pictures, which are computed at once.
@@ -186,15 +196,7 @@ class Baseline:
         """
         if not images:
             return []
-        search: dict[str, Any] = {
-            "num_beams": self.settings.beam_size,
-            "max_new_tokens": self.settings.max_words,
-            "do_sample": False,
-        }
-        unknown = self.tokenizer.unk_token_id
-        named = {self.tokenizer.eos_token_id, self.tokenizer.bos_token_id, self.tokenizer.pad_token_id}
-        if unknown is not None and unknown not in named:  # GPT-2 has one token for all of them
-            search["suppress_tokens"] = [unknown]
+        search = {**self.limits, "num_beams": self.settings.beam_size}
         if self.is_blip:
             return self.script.say(self.model, self._look(images), **search)
         inputs = self._inputs(images).to(self.model.device)

@@ -76,7 +76,7 @@ class BlipTeaching(Teaching[TokenBatch]):
         super().__init__()
         self.model, self.script, self.scaling = baseline.model, baseline.script, blip.Scaling(baseline.image_processor)
         self.label_smoothing, self.precision, self.augment = label_smoothing, precision, augment
-        self.max_words = baseline.settings.max_words
+        self.limits = baseline.limits
 
     def forward(self, batch: TokenBatch, sampling: float = 0.0) -> Losses:
         """Args: sampling: is for recurrent decoders; a transformer that is taught sees true words alone."""
@@ -87,7 +87,7 @@ class BlipTeaching(Teaching[TokenBatch]):
     def examine(self, batch: TokenBatch) -> tuple[float, Sequence[tuple[str, ...]]]:
         with autocast(batch.lesson.inputs.device, self.precision):
             seen = self._look(batch)
-            said = self.script.say(self.model, seen, max_new_tokens=self.max_words, do_sample=False)
+            said = self.script.say(self.model, seen, **self.limits)
             return float(self._losses(batch, seen).nats), [words(caption) for caption in said]
 
     def _look(self, batch: TokenBatch) -> Float[Tensor, "image region feature"]:

@@ -35,6 +35,12 @@ def test_long_captions_are_favoured_as_in_the_beam():
     assert order([-2.0, -1.8, -9.0], length_penalty=1.0)[0] == "a cat runs"
 
 
+def test_a_caption_that_was_cut_has_no_end_that_counts():
+    cut, whole = caption("a dog on the", -1.53 * 4**0.7), caption("a dog", -1.5 * 3**0.7)
+    settings = Decode(length_penalty=0.7, max_words=4, rerank_weight=0.0)
+    assert rerank([whole, cut], [0.0, 0.0], settings) == [whole, cut]
+
+
 def test_every_images_beam_is_judged_by_its_own_picture(colours: Coloured):
     torch.manual_seed(0)
     baseline = colours.baseline().ready(torch.device("cpu"))

@@ -12,9 +12,10 @@ from coloured import COLOURS, Coloured
 
 from src.config import Settings
 from src.errors import UserError
+from src.models import blip
 from src.models.baseline import Baseline
 from src.processes import Group
-from src.training.blip import BlipLearner, moved
+from src.training.blip import BlipLearner, BlipTeaching, TokenisedImages, moved
 from src.training.resume import ResumeFolder
 from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
@@ -107,6 +108,20 @@ def test_two_processes_end_with_equal_weights_and_the_losses_of_one(ranks, colou
     alone, _ = trained(tiny.ALONE, colours)
     assert first == second == pytest.approx(alone, rel=1e-3)
     assert all(np.array_equal(value, theirs[name]) for name, value in mine.items())
+
+
+def test_validation_hears_what_the_baseline_says(colours: Coloured):
+    """Though <unk> be the likeliest word, which it may not say."""
+    torch.manual_seed(0)
+    baseline = Baseline.tiny(colours.changed(beam_size=1).baseline, colours.vocabulary).ready(torch.device("cpu"))
+    blip.vocab(baseline.model).bias.data[baseline.tokenizer.unk_token_id] = 9.0
+    size = colours.settings.baseline.tiny.image_size
+    pictures = [picture.resize((size, size)) for picture in colours.pictures("test")]
+    pixels = torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
+    batch = TokenisedImages(colours.manifest, "test", baseline.script, 6).pack(np.arange(len(pictures)))
+    _, heard = BlipTeaching(baseline, 0.0, "fp32", 0.0).eval().examine(batch.with_grids(pixels))
+    assert [" ".join(words) for words in heard] == baseline.caption(pictures)
+    assert all(heard)
 
 
 def test_pictures_are_moved_but_neither_mirrored_nor_recoloured():
