@@ -90,7 +90,9 @@ def processes() -> Iterator[Group]:
         device_id=device if device.type == "cuda" else None,
     )
     try:
-        yield Group(dist.get_rank(), size, device, dist.new_group(backend="gloo", timeout=PATIENCE))
+        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+        assert isinstance(patient, dist.ProcessGroup)  # every process is a member
+        yield Group(dist.get_rank(), size, device, patient)
     finally:
         dist.destroy_process_group()
 

@@ -200,7 +200,7 @@ def cross_entropy(
     The gradient is worked out with the loss, some words at a time: logits and probabilities of the whole batch never
     exist in single precision.
     """
-    bias = vocab.bias
+    bias: Tensor = vocab.bias
     if unsaid:
         bias = bias.clone()
         for word in unsaid:
