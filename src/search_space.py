@@ -24,15 +24,22 @@ from src.section import Section
 Value = bool | int | float | str
 """What a parameter may be."""
 SEARCHED = ("model", "train")
-BUDGET = (
-    "train.epochs",
-    "train.finetune_encoder",
-    "train.self_critical_epochs",
-    "train.processes",
-    "train.restarts",
-    "train.save_every_steps",
-)
-"""How long a trial trains and on what: the same for all, or their figures could not be compared."""
+_SAME = "it is the same for all trials, or their figures could not be compared"
+_NO_CNN = "in no trial does the CNN learn"
+_NO_REWARDS = "in no trial are captions rewarded"
+NOT_SEARCHED = {
+    "train.epochs": f"{_SAME} (tune.epochs is how long each trains)",
+    "train.finetune_encoder": _NO_CNN,
+    "train.encoder_learning_rate": _NO_CNN,
+    "train.self_critical_epochs": _NO_REWARDS,
+    "train.self_critical_samples": _NO_REWARDS,
+    "train.self_critical_learning_rate": _NO_REWARDS,
+    "train.distill": "all trials learn from the captions that the stage distill left, made for params.yaml's own share",
+    "train.processes": _SAME,
+    "train.restarts": _SAME,
+    "train.save_every_steps": _SAME,
+}
+"""What no trial can have otherwise than the others, and why."""
 
 
 class Range(Section):
@@ -122,13 +129,10 @@ def check(space: Mapping[str, Range | Choice], settings: BaseModel) -> None:
         if key not in known:
             raise ValueError(
                 f"tune.space.{key}: there is no such parameter to search (those of {' and '.join(SEARCHED)} are: "
-                f"{', '.join(name for name in known if name not in BUDGET)})"
+                f"{', '.join(name for name in known if name not in NOT_SEARCHED)})"
             )
-        if key in BUDGET:
-            raise ValueError(
-                f"tune.space.{key} cannot be searched: it is the same for all trials"
-                f"{' (tune.epochs is how long each trains)' if key == 'train.epochs' else ''}"
-            )
+        if key in NOT_SEARCHED:
+            raise ValueError(f"tune.space.{key} cannot be searched: {NOT_SEARCHED[key]}")
         for value in entry.values:
             section, *path = key.split(".")
             try:
