@@ -66,6 +66,12 @@ class Desk:
     def others_are_at_work(self) -> bool:
         return any(trial.state == TrialState.RUNNING for trial in self.search.trials())
 
+    def others_live(self) -> bool:
+        """Whether a trial is done by a worker that, for all this process knows, is not gone."""
+        return any(
+            trial.state == TrialState.RUNNING and not self._is_abandoned(trial) for trial in self.search.trials()
+        )
+
     def holds(self, trial: Trial) -> bool:
         """Whether a trial that this worker took is still its own."""
         now = self.search.storage.get_trial(self.search.id_of(trial.number))

@@ -97,8 +97,8 @@ class Attempt:
     @property
     def tags(self) -> Mapping[str, str]:
         search = self.desk.search
-        parent = {"mlflow.parentRunId": search.run_id} if search.run_id else {}
-        return parent | {
+        parent = tracking.here(search.run_id) if search.run_id else ""
+        return ({"mlflow.parentRunId": parent} if parent else {}) | {
             "mlflow.runName": f"trial {self.trial.number}",
             "mlflow.source.name": "src.tune",
             "kind": "trial",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,9 +23,10 @@ from src.processes import Group
 from src.tracking import Terminated
 from src.training import train as training
 from src.training.stopping import StopRequest, stop_requests
+from src.tune import __main__ as command
 from src.tune import worker
 from src.tune.desk import WORKER
-from src.tune.study import open_search
+from src.tune.study import Search, open_search
 
 
 @pytest.fixture
@@ -197,6 +200,46 @@ def test_a_trial_that_another_worker_finished_stays_as_it_is_however_this_one_en
     with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
         work()
     assert searching.outcomes(folder) == {0: ("COMPLETE", 0.5)}
+
+
+def tune_by(worker: Callable[[Search], None], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Give the command; `worker` stands for its processes. Returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["src.tune"])
+    monkeypatch.setattr(command, "_supervise", lambda search, *_: worker(search))
+    try:
+        command.main()
+    except SystemExit as end:
+        return int(end.code)
+    return 0
+
+
+def test_machines_with_stores_of_their_own_nest_their_trials_in_the_searchs_run_of_their_own_store(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPTUNA_STORAGE", str(tmp_path / "shared.log"))
+    machines = folder, searching.set_up(tmp_path / "second")
+    for trials, machine in enumerate((*machines, *machines), start=1):
+        monkeypatch.chdir(machine)
+        searching.change(machine, tune={"trials": trials, "epochs": 1})
+        assert tune_by(lambda _: work(), monkeypatch) == 0
+    for first, machine in enumerate(machines):
+        parents, runs = searching.runs(machine)
+        assert [run.data.tags["tune.trial"] for run in runs] == [str(first), str(first + 2)]
+        assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id for parent in parents}
+        assert len(parents) == 1
+
+
+def test_who_is_stopped_leaves_the_searchs_run_to_those_who_go_on(folder, monkeypatch):
+    def stopped(search: Search) -> None:
+        raise KeyboardInterrupt
+
+    def stopped_beside_another(search: Search) -> None:
+        search.study.ask().set_user_attr(WORKER, {"machine": "elsewhere", "pid": 1, "started": 0.0})
+        raise KeyboardInterrupt
+
+    for ended, status in ((stopped, "KILLED"), (stopped_beside_another, "RUNNING")):
+        assert tune_by(ended, monkeypatch) == 128 + signal.SIGINT
+        assert [parent.info.status for parent in searching.runs(folder)[0]] == [status]
 
 
 def die(*_) -> None:
