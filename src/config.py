@@ -320,7 +320,7 @@ class Settings(Section):
     tune: Tune = Tune()
 
     def model_post_init(self, context: Any, /) -> None:
-        search_space.check(self.tune.space, self)
+        self.tune.space.update(search_space.checked(self.tune.space, self))
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Every parameter as 'section.key': value, as MLflow and tables show them; how one searches for better ones,
