@@ -322,7 +322,7 @@ class Settings(Section):
     tune: Tune = Tune()
 
     def model_post_init(self, context: Any, /) -> None:
-        search_space.check(self.tune.space, self)
+        self.tune.space.update(search_space.checked(self.tune.space, self))
         if self.train.finetune_encoder and self.embed.precision == "fp16" != self.train.precision:
             raise ValueError(
                 f"embed.precision is 'fp16', in which the encoder cannot learn while train.precision is "

@@ -15,6 +15,7 @@ counts something is one of integers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -24,15 +25,22 @@ from src.section import Section
 Value = bool | int | float | str
 """What a parameter may be."""
 SEARCHED = ("model", "train")
-BUDGET = (
-    "train.epochs",
-    "train.finetune_encoder",
-    "train.self_critical_epochs",
-    "train.processes",
-    "train.restarts",
-    "train.save_every_steps",
-)
-"""How long a trial trains and on what: the same for all, or their figures could not be compared."""
+_SAME = "it is the same for all trials, or their figures could not be compared"
+_NO_CNN = "in no trial does the CNN learn"
+_NO_REWARDS = "in no trial are captions rewarded"
+NOT_SEARCHED = {
+    "train.epochs": f"{_SAME} (tune.epochs is how long each trains)",
+    "train.finetune_encoder": _NO_CNN,
+    "train.encoder_learning_rate": _NO_CNN,
+    "train.self_critical_epochs": _NO_REWARDS,
+    "train.self_critical_samples": _NO_REWARDS,
+    "train.self_critical_learning_rate": _NO_REWARDS,
+    "train.distill": "all trials learn from the captions that the stage distill left, made for params.yaml's own share",
+    "train.processes": _SAME,
+    "train.restarts": _SAME,
+    "train.save_every_steps": _SAME,
+}
+"""What no trial can have otherwise than the others, and why."""
 
 
 class Range(Section):
@@ -110,36 +118,53 @@ Space = Annotated[dict[str, Range | Choice], BeforeValidator(_flattened)]
 """What may be tried, by the parameter's full name."""
 
 
-def check(space: Mapping[str, Range | Choice], settings: BaseModel) -> None:
-    """See that every parameter exists in `settings`, may be searched, and accepts what the space offers.
+def checked(space: Mapping[str, Range | Choice], settings: BaseModel) -> dict[str, Range | Choice]:
+    """The space, with choices and conditions of the types that `settings` has: YAML takes 1e-3 for a word.
 
     Raises:
-        ValueError: one does not; the message names the key and the value.
+        ValueError: a parameter does not exist, may not be searched, or does not accept what the space offers; the
+            message names the key and the value.
     """
     sections = {name: getattr(settings, name) for name in SEARCHED}
     known = dict(_leaves(sections))
+    found: dict[str, Range | Choice] = {}
     for key, entry in space.items():
         if key not in known:
             raise ValueError(
                 f"tune.space.{key}: there is no such parameter to search (those of {' and '.join(SEARCHED)} are: "
-                f"{', '.join(name for name in known if name not in BUDGET)})"
+                f"{', '.join(name for name in known if name not in NOT_SEARCHED)})"
             )
-        if key in BUDGET:
-            raise ValueError(
-                f"tune.space.{key} cannot be searched: it is the same for all trials"
-                f"{' (tune.epochs is how long each trains)' if key == 'train.epochs' else ''}"
-            )
-        for value in entry.values:
-            section, *path = key.split(".")
-            try:
-                type(sections[section]).model_validate(with_value(sections[section].model_dump(), path, value))
-            except ValidationError as error:
-                raise ValueError(f"tune.space.{key} offers {value!r}: {error.errors()[0]['msg']}") from None
+        if key in NOT_SEARCHED:
+            raise ValueError(f"tune.space.{key} cannot be searched: {NOT_SEARCHED[key]}")
         for condition in entry.when:
             if condition not in known or condition == key or (condition in space and space[condition].when):
                 raise ValueError(
                     f"tune.space.{key}.when names {condition!r}: name another parameter, one without conditions"
                 )
+        values = [_accepted(settings, key, value, f"tune.space.{key} offers") for value in entry.values]
+        when = {
+            name: _accepted(settings, name, value, f"tune.space.{key}.when.{name} is")
+            for name, value in entry.when.items()
+        }
+        changes = {"when": when, "choices": values} if isinstance(entry, Choice) else {"when": when}
+        found[key] = _entry(key, type(entry), entry.model_dump() | changes)
+    return found
+
+
+def _accepted(settings: BaseModel, key: str, value: Value, told: str) -> Any:
+    """`value` as the parameter would have it."""
+    section, *path = key.split(".")
+    former: BaseModel = getattr(settings, section)
+    try:
+        accepted = type(former).model_validate(with_value(former.model_dump(), path, value))
+    except ValidationError as error:
+        raise ValueError(f"{told} {value!r}: {error.errors()[0]['msg']}") from None
+    return value_of(accepted, path)
+
+
+def value_of(section: BaseModel, path: list[str]) -> Any:
+    """One of nested parameters."""
+    return reduce(getattr, path, section)
 
 
 def with_value(section: dict[str, Any], path: list[str], value: Value) -> dict[str, Any]:

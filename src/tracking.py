@@ -13,7 +13,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,6 +222,7 @@ def run(
     tags: Mapping[str, str] | None = None,
     resume: str | None = None,
     curves: Path | None = None,
+    goes_on: Callable[[], bool] = lambda: False,
 ) -> Iterator[Recorded]:
     """Record what happens in the block as one MLflow run, with system metrics sampled beside it.
 
@@ -234,6 +235,7 @@ def run(
         resume: id of an interrupted run to go on with. Points, events, parameters it has are not recorded twice. If the
             store does not have it (any more), a new run says so and takes its place.
         curves: CSV for `dvc plots`: one row per step, all points of the run from its beginning.
+        goes_on: asked at the end whether others are still at work on this run: it stays RUNNING then.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -260,15 +262,17 @@ def run(
         except BaseException as error:
             # Whatever the store says now must not hide why the run ended.
             try:
-                recorded.tag(STOPPED_TAG, f"{type(error).__name__}: {error}")
                 monitor.finish()
-                client.set_terminated(recorded.id, _status(error))
+                if not goes_on():
+                    recorded.tag(STOPPED_TAG, f"{type(error).__name__}: {error}")
+                    client.set_terminated(recorded.id, _status(error))
             except Exception:
                 log.exception("MLflow could not be told that run %s ended", recorded.id)
             raise
         recorded.describe()
         monitor.finish()
-        client.set_terminated(recorded.id, "FINISHED")
+        if not goes_on():
+            client.set_terminated(recorded.id, "FINISHED")
 
 
 def attach(run_id: str, *, name: str, settings: Settings) -> Recorded:
@@ -291,6 +295,15 @@ def attach(run_id: str, *, name: str, settings: Settings) -> Recorded:
         Recorded(client, found).parameters(settings)
         client.set_terminated(found, "FINISHED")
     return Recorded(client, found)
+
+
+def here(run_id: str) -> str:
+    """The id that a run has in this store: its own, or that of the run that took its place; empty for neither.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    return _find(store.connect(), run_id) or ""
 
 
 def conclude(run_id: str, tags: Mapping[str, str]) -> None:

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(max(1, cores() // AT_ONCE))  # those who compute at once share the processor
         listening = _listen(options.host, options.port)
         port = listening.getsockname()[1]
-        address = f"http://{'localhost' if options.host == '127.0.0.1' else options.host}:{port}"
+        address = _address(options.host, port)
         shown = Shown.of(Places())
         application = site(shown, options.host)
         Thread(target=shown.speakers.now, daemon=True).start()  # the first visitor need not wait for the models
@@ -57,15 +57,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         server.run([listening])
 
 
+def _address(host: str, port: int) -> str:
+    named = {"127.0.0.1": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{named}:{port}"
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # the latter for a number that no port has
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(
-            f"--host {host} --port {port} cannot be listened at ({error.strerror}): give another --port; 0 takes any "
+            f"--host {host} --port {port} cannot be listened at ({reason}): give another --port; 0 takes any "
             "that is free"
         ) from None
     return listening

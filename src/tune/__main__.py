@@ -24,6 +24,7 @@ from src import config, tracking
 from src.errors import UserError, reported
 from src.places import Places
 from src.training.stopping import StopRequest, stop_requests
+from src.tune.desk import Desk
 from src.tune.outcome import keep, outcome, show
 from src.tune.study import RUN, STORAGE_VARIABLE, Search, open_search
 from src.tune.table import Progress
@@ -52,9 +53,13 @@ def main() -> None:
         environment[STORAGE_VARIABLE] = options.storage
     tags = {"mlflow.source.name": "src.tune", "tune.study": search.name}
     with tracking.run(
-        "tune", name="search", settings=settings, hashes=search.hashes, tags=tags, resume=search.run_id or None
-    ) as run:
-        search.study.set_user_attr(RUN, run.id)
+        "tune", name="search", settings=settings, hashes=search.hashes, tags=tags, resume=search.run_id or None,
+        goes_on=Desk(search).others_live,
+    ) as run:  # fmt: skip
+        if not search.run_id:
+            search.study.set_user_attr(RUN, run.id)
+        elif search.run_id != run.id:  # the run of another machine's store, or one begun at the same moment
+            run.tag(tracking.ORIGIN_TAG, search.run_id)
         with stop_requests() as stop:
             _supervise(search, environment, stop, begun, console)
         found = outcome(search)

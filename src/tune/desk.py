@@ -2,7 +2,8 @@
 
 A trial belongs to the worker that took it. A worker that is asked to stop gives it back. One that was killed cannot:
 its trial is given back by whoever finds its process gone, on another machine by whoever has seen no sign of life of it
-for a minute. Who takes it up goes on from the state that its training saved.
+for a minute. Who takes it up goes on from the state that its training saved. A worker that was suspended for longer
+finds its trial taken over when it wakes, and lets go of it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,17 @@ class Desk:
     def others_are_at_work(self) -> bool:
         return any(trial.state == TrialState.RUNNING for trial in self.search.trials())
 
+    def others_live(self) -> bool:
+        """Whether a trial is done by a worker that, for all this process knows, is not gone."""
+        return any(
+            trial.state == TrialState.RUNNING and not self._is_abandoned(trial) for trial in self.search.trials()
+        )
+
+    def holds(self, trial: Trial) -> bool:
+        """Whether a trial that this worker took is still its own."""
+        now = self.search.storage.get_trial(self.search.id_of(trial.number))
+        return now.state == TrialState.RUNNING and now.user_attrs[WORKER] == trial.user_attrs[WORKER]
+
     def give_back(self, trial: Trial) -> None:
         """Leave an unfinished trial to whoever comes next."""
         with self.search.lock():
@@ -86,7 +98,8 @@ class Desk:
             # This process asks for its next trial: it does none.
             return worker["pid"] == os.getpid() or not _lives(worker["pid"], worker["started"])
         # By this machine's clock: that of the other may show anything.
-        sign, now = trial.user_attrs.get(BEAT), time.monotonic()
+        # The beat alone is still its former worker's when somebody has just taken it over.
+        sign, now = (worker, trial.user_attrs.get(BEAT)), time.monotonic()
         former, since = self._seen.setdefault(trial.number, (sign, now))
         if sign != former:
             self._seen[trial.number] = sign, now
@@ -103,6 +116,8 @@ def signs_of_life(search: Search, trial: Trial) -> Iterator[None]:
         while not done.wait(BEAT_SECONDS):
             try:
                 search.storage.set_trial_user_attr(number, BEAT, time.time())
+            except UpdateFinishedTrialError:
+                break
             except Exception:  # training goes on without; the next beat may get through
                 log.warning("trial %d could not give a sign of life", trial.number, exc_info=True)
         search.storage.remove_session()

@@ -79,7 +79,8 @@ class Search:
 
     @property
     def run_id(self) -> str:
-        """Of the MLflow run that its trials' runs are nested in; empty when there is none yet."""
+        """Of the MLflow run that its trials' runs are nested in, the first that it had; empty when there is none yet.
+        Another machine's store may have one in its place."""
         return str(self.study.user_attrs.get(RUN, ""))
 
 

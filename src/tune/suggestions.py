@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from src.config import ConfigError, Settings, Tune, validated
-from src.search_space import Choice, Range, Value, with_value
+from src.search_space import Choice, Range, Value, value_of, with_value
 
 Overrides = dict[str, Value]
 """Parameters by full name that differ from those of params.yaml, as `dvc exp run -S` takes them."""
@@ -121,7 +121,4 @@ def _applies(entry: Range | Choice, settings: Settings, found: Overrides) -> boo
 
 
 def _value(settings: Settings, key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+    return value_of(settings, key.split("."))

@@ -97,8 +97,8 @@ class Attempt:
     @property
     def tags(self) -> Mapping[str, str]:
         search = self.desk.search
-        parent = {"mlflow.parentRunId": search.run_id} if search.run_id else {}
-        return parent | {
+        parent = tracking.here(search.run_id) if search.run_id else ""
+        return ({"mlflow.parentRunId": parent} if parent else {}) | {
             "mlflow.runName": f"trial {self.trial.number}",
             "mlflow.source.name": "src.tune",
             "kind": "trial",
@@ -112,7 +112,9 @@ class Attempt:
         self.trial.set_user_attr(RUN_OF_TRIAL, run.id)
 
     def epoch(self, number: int, row: Mapping[str, float]) -> bool:
-        """Whether the trial is not worth its remaining epochs."""
+        """Whether the trial is not worth its remaining epochs, or is another worker's now."""
+        if not self.desk.holds(self.trial):
+            return True
         if number > self._reported:
             self.trial.report(row["val_CIDEr"], number)
             self._reported = number
@@ -120,6 +122,8 @@ class Attempt:
         return self._reported == number < self._last_epoch and self.trial.should_prune()
 
     def end(self, state: TrialState, value: float | None = None, error: Exception | None = None) -> None:
+        if self._was_taken_over():
+            return
         if error is not None:
             self.trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:1000])
         self.desk.search.study.tell(self.trial, value, state=state, skip_if_finished=True)
@@ -128,12 +132,21 @@ class Attempt:
 
     def leave(self) -> None:
         """Unfinished, to be taken up."""
-        self.desk.give_back(self.trial)
-        self._tag("waiting")
+        if not self._was_taken_over():
+            self.desk.give_back(self.trial)
+            self._tag("waiting")
 
     @property
     def states(self) -> Path:
         return self.desk.search.states(self.trial.number)
+
+    def _was_taken_over(self) -> bool:
+        """Whether how the trial ends is another worker's to tell; says so."""
+        if self.desk.holds(self.trial):
+            return False
+        log.warning("trial %d was taken over by another worker: it is left to that one", self.trial.number)
+        self._tag("taken over")
+        return True
 
     def _tag(self, state: str) -> None:
         if self._run is not None:

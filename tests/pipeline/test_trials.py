@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,8 +23,10 @@ from src.processes import Group
 from src.tracking import Terminated
 from src.training import train as training
 from src.training.stopping import StopRequest, stop_requests
+from src.tune import __main__ as command
 from src.tune import worker
-from src.tune.study import open_search
+from src.tune.desk import WORKER
+from src.tune.study import Search, open_search
 
 
 @pytest.fixture
@@ -152,6 +157,89 @@ def test_asked_to_stop_while_no_step_is_done_it_begins_no_other_trial(folder, mo
     with pytest.raises(Terminated), stop_requests() as stop:
         work(stop)
     assert [trial.state for trial in searching.trials(folder)] == [state]
+
+
+def finish_elsewhere(attempt: worker.Attempt) -> None:
+    """What a worker of another machine did to a trial while this one was suspended."""
+    search, number = attempt.desk.search, attempt.trial.number
+    for name, value in ((WORKER, {"machine": "elsewhere", "pid": 1, "started": 0.0}), (worker.RUN_OF_TRIAL, "theirs")):
+        search.storage.set_trial_user_attr(search.id_of(number), name, value)
+    search.storage.set_trial_state_values(search.id_of(number), TrialState.COMPLETE, [0.5])
+
+
+def test_a_trial_that_another_worker_took_over_and_finished_is_let_go_and_the_next_one_begins(
+    folder, monkeypatch, caplog
+):
+    searching.change(folder, tune={"trials": 2})
+    epoch = worker.Attempt.epoch
+
+    def suspended(attempt, number, row):
+        if (attempt.trial.number, number) == (0, 2):
+            finish_elsewhere(attempt)
+        return epoch(attempt, number, row)
+
+    monkeypatch.setattr(worker.Attempt, "epoch", suspended)
+    work()
+    assert searching.outcomes(folder)[0] == ("COMPLETE", 0.5)
+    assert len(searching.outcomes(folder)) == 2
+    assert "trial 0 was taken over by another worker" in caplog.text
+    _, runs = searching.runs(folder)
+    assert (runs[0].info.status, runs[0].data.tags["tune.state"]) == ("KILLED", "taken over")
+    assert not list(folder.glob("mlruns/optuna/*/states/*"))
+
+
+@pytest.mark.parametrize("error", [UserError("no space"), KeyboardInterrupt()], ids=["failing", "stopping"])
+def test_a_trial_that_another_worker_finished_stays_as_it_is_however_this_one_ends(folder, monkeypatch, error):
+    searching.change(folder, tune={"trials": 1})
+
+    def suspended(settings, places, states, group, attempt):
+        finish_elsewhere(attempt)
+        raise error
+
+    monkeypatch.setattr(worker, "train", suspended)
+    with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
+        work()
+    assert searching.outcomes(folder) == {0: ("COMPLETE", 0.5)}
+
+
+def tune_by(worker: Callable[[Search], None], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Give the command; `worker` stands for its processes. Returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["src.tune"])
+    monkeypatch.setattr(command, "_supervise", lambda search, *_: worker(search))
+    try:
+        command.main()
+    except SystemExit as end:
+        return int(end.code)
+    return 0
+
+
+def test_machines_with_stores_of_their_own_nest_their_trials_in_the_searchs_run_of_their_own_store(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPTUNA_STORAGE", str(tmp_path / "shared.log"))
+    machines = folder, searching.set_up(tmp_path / "second")
+    for trials, machine in enumerate((*machines, *machines), start=1):
+        monkeypatch.chdir(machine)
+        searching.change(machine, tune={"trials": trials, "epochs": 1})
+        assert tune_by(lambda _: work(), monkeypatch) == 0
+    for first, machine in enumerate(machines):
+        parents, runs = searching.runs(machine)
+        assert [run.data.tags["tune.trial"] for run in runs] == [str(first), str(first + 2)]
+        assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id for parent in parents}
+        assert len(parents) == 1
+
+
+def test_who_is_stopped_leaves_the_searchs_run_to_those_who_go_on(folder, monkeypatch):
+    def stopped(search: Search) -> None:
+        raise KeyboardInterrupt
+
+    def stopped_beside_another(search: Search) -> None:
+        search.study.ask().set_user_attr(WORKER, {"machine": "elsewhere", "pid": 1, "started": 0.0})
+        raise KeyboardInterrupt
+
+    for ended, status in ((stopped, "KILLED"), (stopped_beside_another, "RUNNING")):
+        assert tune_by(ended, monkeypatch) == 128 + signal.SIGINT
+        assert [parent.info.status for parent in searching.runs(folder)[0]] == [status]
 
 
 def die(*_) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,15 @@ def test_an_error_ends_a_run_as_failed_and_says_why() -> None:
 
 def test_ctrl_c_ends_a_run_as_killed() -> None:
     assert stored(interrupted_after(1)).info.status == "KILLED"
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt()], ids=["done", "stopped"])
+def test_a_run_that_others_still_record_is_not_ended_by_who_leaves_first(error: BaseException | None) -> None:
+    with pytest.raises(KeyboardInterrupt) if error else nullcontext(), recording(goes_on=lambda: True) as run:
+        if error:
+            raise error
+    assert stored(run.id).info.status == "RUNNING"
+    assert "stopped_by" not in stored(run.id).data.tags
 
 
 def test_sigterm_ends_a_run_as_killed() -> None:

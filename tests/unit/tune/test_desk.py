@@ -95,6 +95,34 @@ def test_another_machines_trial_is_taken_up_when_it_gives_no_sign_of_life(search
     assert desk.next()[0].number == number
 
 
+def test_a_trial_taken_over_by_a_second_machine_is_not_taken_by_a_third_before_its_first_sign_of_life(
+    search, monkeypatch
+):
+    now = 0.0
+    monkeypatch.setattr(desks.time, "monotonic", lambda: now)
+    number = left_by(search, {"machine": "first", "pid": 1, "started": 0.0})
+    search.storage.set_trial_user_attr(search.id_of(number), desks.BEAT, 1)
+    third = Desk(search)
+    for _ in range(2):
+        search.study.tell(third.next()[0], 1.0)
+    now = 61.0
+    search.storage.set_trial_user_attr(search.id_of(number), desks.WORKER, {"machine": "second", "pid": 1})
+    assert third.next() is None
+    now = 122.0
+    assert third.next()[0].number == number
+
+
+def test_a_trial_that_was_taken_over_is_its_first_workers_no_more(search, monkeypatch):
+    first, second = Desk(search), Desk(opened(search.folder.parent))
+    trial, _ = first.next()
+    assert first.holds(trial)
+    monkeypatch.setattr(desks, "_myself", lambda: {"machine": "second", "pid": 1, "started": 0.0})
+    again, _ = second.next()  # this process asks for a trial: it does none
+    assert (again.number, first.holds(trial), second.holds(again)) == (trial.number, False, True)
+    second.search.study.tell(again, 1.0)
+    assert not second.holds(again)
+
+
 def test_a_worker_gives_signs_of_life(search, monkeypatch):
     monkeypatch.setattr(desks, "BEAT_SECONDS", 0.02)
     trial, _ = Desk(search).next()

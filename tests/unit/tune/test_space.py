@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from src.config import Settings
@@ -33,6 +34,19 @@ def test_settings_with_a_space_survive_a_round_trip():
     assert Settings.model_validate(settings.model_dump(mode="json")) == settings
 
 
+def test_numbers_that_yaml_takes_for_words_are_numbers():
+    found = space(
+        yaml.safe_load("""
+            train.learning_rate: [1e-3, 1e-4]
+            train.weight_decay: {low: 1e-4, high: 1e-1, log: true}
+            train.clip_norm: {low: 1, high: 9, when: {train.learning_rate: 1e-4}}
+        """)
+    )
+    assert found["train.learning_rate"].values == (0.001, 0.0001)
+    assert found["train.weight_decay"].values == (0.0001, 0.1)
+    assert found["train.clip_norm"].when == {"train.learning_rate": 0.0001}
+
+
 @pytest.mark.parametrize(
     ("offered", "complaint"),
     [
@@ -40,9 +54,15 @@ def test_settings_with_a_space_survive_a_round_trip():
         ({"embed": {"encoder": ["a", "b"]}}, "embed.encoder: there is no such parameter"),
         ({"train": {"epochs": [3, 5]}}, "train.epochs cannot be searched"),
         ({"train": {"processes": [1, 2]}}, "train.processes cannot be searched"),
+        ({"train": {"distill": [0.0, 0.5]}}, "train.distill cannot be searched: all trials learn from the captions"),
+        ({"train": {"encoder_learning_rate": [1e-5, 1e-4]}}, "encoder_learning_rate cannot be searched: in no trial"),
+        ({"train": {"self_critical_samples": [3, 5]}}, "self_critical_samples cannot be searched: in no trial"),
+        ({"train": {"self_critical_learning_rate": [5e-5, 1e-4]}}, "_learning_rate cannot be searched: in no trial"),
         ({"model": {"dropout": {"low": 0.1, "high": 1.5}}}, "model.dropout offers 1.5"),
         ({"model": {"rnn": ["lstm", "rnn"]}}, "model.rnn offers 'rnn'"),
         ({"model": {"rnn": ["lstm", "lstm"]}}, "model.rnn: its choices are"),
+        ({"train": {"learning_rate": ["1e-3", 0.001]}}, "train.learning_rate: its choices are"),
+        ({"model": {"dropout": {"low": 0.1, "high": 0.2, "when": {"model.rnn": "rnn"}}}}, "when.model.rnn is 'rnn'"),
         ({"model": {"dropout": 0.5}}, "model.dropout is 0.5: give a list"),
         ({"model": {"dropout": {"low": 0.1}}}, "model.dropout.high: Field required"),
         ({"model": {"dropout": {"low": 0.5, "high": 0.1}}}, "low must be the smaller"),
