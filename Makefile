@@ -29,8 +29,12 @@ OTHER := $(shell grep -q '^ *rnn: *gru' params.yaml && echo lstm || echo gru)
 OTHER_NAME := $(shell echo $(OTHER) | tr a-z A-Z)
 EXPERIMENT = $(OTHER)-$(shell git ls-files -z params.yaml data.dvc dvc.yaml src stages | xargs -0 cat | git hash-object --stdin | cut -c1-7)
 
+# Data sets that params.yaml names and no file is there of.
+dataset = $(shell sed -n '/^dataset:/,/^[a-z]/s/^ *$(1): *\([^ ]*\).*/\1/p' params.yaml)
+MISSING = $(filter-out $(notdir $(patsubst %/,%,$(dir $(wildcard $(call dataset,root)/*/*)))),$(subst +, ,$(call dataset,name)))
+
 repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, figures, champion; then the table
-	@test -e data/sample/sample.zip || dvc pull --remote embedded data.dvc
+	@test -z "$(MISSING)" || dvc pull --remote embedded data.dvc || dvc pull data.dvc || { test "$(MISSING)" = sample && python -m src.data.sample; } || { echo "error: $(MISSING) is missing, and no DVC remote has what data.dvc names: fetch it (python -m src.data.download NAME), or name a remote that has it (dvc remote add --default NAME URL)" >&2; exit 1; }
 	@test -e outputs || rm -f dvc.lock  # of a fresh clone: DVC would look for another machine's outputs, not in its run-cache, and train BLIP twice
 	@dvc exp list --name-only | grep -qx $(EXPERIMENT) || { set -x; dvc exp run --temp --name $(EXPERIMENT) -S model.rnn=$(OTHER); }
 	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db -a ! -e mlruns/.rebuilding || { set -x; mkdir -p mlruns && touch mlruns/.rebuilding && python -m src.registry sync && dvc repro && dvc repro --force --single-item promote && rm mlruns/.rebuilding; }  # a store that was deleted, or half rebuilt: DVC has the outputs and would run nothing

@@ -29,7 +29,9 @@ from src.data.images import ImageError, decode
 from src.decoding.describe import Caption, describe
 from src.errors import UserError, reported
 from src.models.captioner import Captioner
+from src.places import Places
 from src.processes import processes
+from src.registry.evaluated import opened
 
 BATCH = 16
 MOST_BEAMS = 64
@@ -134,7 +136,7 @@ def _draw(target: Path, image: Image.Image, found: Caption, captioner: Captioner
 
 def _captioner(folder: Path, alias: str | None) -> Captioner:
     if alias is None:
-        return Captioner.load(folder)
+        return opened(folder, Places())
     from src.registry.versions import Registry  # and MLflow with it
 
     return Registry().captioner(alias)
@@ -158,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m src.caption", description="Caption photographs.")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--model", type=Path, default=Path("outputs/model"), help="folder of a captioner bundle")
+    source.add_argument("--model", type=Path, default=Places().model, help="folder of a captioner bundle")
     source.add_argument("--alias", metavar="NAME", help="a registered model instead: champion, previous, 3, ...")
     parser.add_argument("--beam-size", type=_count, metavar="N", help="hypotheses kept by the search; 1 is greedy")
     parser.add_argument("--alternatives", type=_count, default=1, metavar="N", help="captions shown per image")

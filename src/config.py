@@ -175,7 +175,8 @@ class TinyBlip(Section):
 class Baseline(Section):
     checkpoint: str = "tiny"
     """'none', 'tiny' (a small BLIP, trained from nothing, no download), or an image-to-text checkpoint of Hugging Face
-    Transformers: its name on the hub, 'Salesforce/blip-image-captioning-base' for one, or a folder."""
+    Transformers with safetensors weights: its name on the hub, or a folder. 'Salesforce/blip-image-captioning-base' is
+    one where the hub has it as safetensors; the message says how to make them where it has not."""
     prompt: str = ""
     """What every caption goes on from, or what a model that follows instructions is asked."""
     beam_size: Annotated[int, Field(ge=1, le=64)] = 3

@@ -28,8 +28,8 @@ from src.data.manifest import Manifest
 from src.deployment.folder import export, require_packages
 from src.encoders.encoder import Encoder
 from src.errors import UserError, reported
-from src.models.captioner import Captioner
 from src.places import Places
+from src.registry.evaluated import opened
 
 PICTURES = 64
 """More calibration pictures change no range that matters."""
@@ -62,7 +62,7 @@ def _training_images(root: Path) -> Sequence[Image.Image]:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     require_packages()
-    captioner = Captioner.load(options.model)
+    captioner = opened(options.model, Places())
     assert captioner.encoder is not None
     settings = search(captioner.decode, options.beam_size, alternatives=1)
     pictures = calibration(captioner.encoder, options.pictures) if options.int8 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,9 @@ FILES = [WEIGHTS, "*.json", "*.txt", "*.model", "*.jinja"]
 """Weights, configuration, tokenisers: all that is fetched."""
 
 
-def fetch(name: str, key: str, fallback: str) -> Path:
+def fetch(
+    name: str, key: str, fallback: str, parts: Sequence[str] = ("AutoModelForImageTextToText", "AutoProcessor")
+) -> Path:
     """The folder that holds a checkpoint: a local one, or the hub's, downloaded now or earlier.
 
     Asked for a checkpoint that cannot be had, `from_pretrained` tries for half a minute; this asks the hub once.
@@ -27,6 +29,7 @@ def fetch(name: str, key: str, fallback: str) -> Path:
         name: a folder, or 'owner/model'.
         key: the parameter that names it, for the message.
         fallback: a value of that parameter that needs no download, likewise.
+        parts: classes of Transformers that read a whole checkpoint of the kind, likewise.
 
     Raises:
         UserError: the folder holds no checkpoint in safetensors, or there is no such folder and the hub cannot be
@@ -34,15 +37,20 @@ def fetch(name: str, key: str, fallback: str) -> Path:
     """
     folder = Path(name) if Path(name).is_dir() else _downloaded(name, key, fallback)
     if not (folder / CONFIG).is_file():
-        lack = f"{folder} holds no checkpoint ({CONFIG} is missing)"
-    elif not any(folder.glob(WEIGHTS)):
-        lack = f"{folder} holds no weights as {WEIGHTS}, and pickles (pytorch_model.bin) are never loaded"
-    else:
-        return folder
-    raise UserError(
-        f"{key} is {name!r}: {lack}. Take a checkpoint that has them, or where you trust it load this one yourself and "
-        f"`save_pretrained` it into a folder to name; {key}={fallback} needs none"
-    )
+        raise UserError(
+            f"{key} is {name!r}: {folder} holds no checkpoint ({CONFIG} is missing). Take one that has it; "
+            f"{key}={fallback} needs none"
+        )
+    if not any(folder.glob(WEIGHTS)):
+        classes = ", ".join(f"t.{part}" for part in parts)
+        raise UserError(
+            f"{key} is {name!r}: {folder} holds no weights as {WEIGHTS}, and pickles (pytorch_model.bin) are never "
+            f"loaded here. Take a checkpoint that has them; or, where you trust this one, write it anew into a folder "
+            f'DIR, and set {key}=DIR: python -c "import transformers as t; '
+            f"[part.from_pretrained('{name}').save_pretrained('DIR') for part in ({classes})]\". "
+            f"{key}={fallback} needs none"
+        )
+    return folder
 
 
 def _downloaded(name: str, key: str, fallback: str) -> Path:

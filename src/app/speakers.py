@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -15,9 +16,10 @@ from src import config, store
 from src.contenders import BASELINE as BLIP
 from src.contenders import ORDER
 from src.errors import UserError
-from src.models.baseline import ABSENT_FILE, Baseline
+from src.models.baseline import ABSENT_FILE, NONE, Baseline
 from src.models.captioner import CONFIG_FILE, Captioner
 from src.places import Places
+from src.registry.evaluated import opened, parameters
 
 LOOK_SECONDS = 15.0
 """How long a new champion may stay unnoticed."""
@@ -95,7 +97,8 @@ class Speakers:
         with self._lock:
             if time.monotonic() - self._looked >= LOOK_SECONDS:
                 wanted, notes = self._wanted()
-                seen = (wanted, notes, *_changed(self.places.baseline_report, self.places.model / CONFIG_FILE))
+                files = (self.places.baseline_report, self.places.model / CONFIG_FILE, self.places.parameters)
+                seen = (wanted, notes, *_changed(*files))
                 if seen != self._seen:
                     self._cast = self._load(wanted, notes)
                     self._seen = seen
@@ -155,7 +158,7 @@ class Speakers:
 
     def _captioner(self, wanted: _Wanted) -> Captioner:
         if not wanted.version:
-            return Captioner.load(self.places.model)
+            return opened(self.places.model, self.places)
         from src.registry.versions import Registry
 
         return Registry().captioner(wanted.version)
@@ -163,10 +166,12 @@ class Speakers:
     def _baseline(self) -> Speaker | None:
         if not self.places.baseline_report.exists() or (self.places.baseline / ABSENT_FILE).exists():
             return None
-        settings = config.load(self.parameters).baseline
-        if settings.checkpoint == "none" or not self.places.baseline.exists():
+        checkpoint = json.loads(self.places.baseline_report.read_text(encoding="utf-8"))["checkpoint"]
+        if checkpoint == NONE or not self.places.baseline.exists():
             return None
-        return Speaker(BLIP, settings.checkpoint, Baseline.load(self.places, settings, self.device))
+        spoke = parameters(config.load(self.parameters), self.places).baseline
+        settings = spoke.model_copy(update={"checkpoint": checkpoint})
+        return Speaker(BLIP, checkpoint, Baseline.load(self.places, settings, self.device))
 
 
 def _changed(*paths: Path) -> tuple[int, ...]:

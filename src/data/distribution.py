@@ -98,7 +98,7 @@ class Distribution:
     @property
     def _fetch(self) -> str:
         if self.dataset == "sample":
-            return "run `dvc pull --remote embedded data.dvc`"
+            return "run `python -m src.data.sample`"
         return f"run `python -m src.data.download {self.dataset}`"
 
 

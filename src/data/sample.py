@@ -58,8 +58,7 @@ def read(root: Path) -> Reading:
         boxes = {name: tuple(_box(item) for item in entry["objects"]) for name, entry in entries.items()}
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{root / 'sample'}: {ANNOTATIONS} is not the sample's ({error!r}): "
-            "run `dvc pull --remote embedded data.dvc`"
+            f"{root / 'sample'}: {ANNOTATIONS} is not the sample's ({error!r}): run `python -m src.data.sample`"
         ) from None
     return replace(
         reading,

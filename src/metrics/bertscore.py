@@ -52,7 +52,7 @@ class BertScore:
         from transformers import AutoConfig
 
         self.name = DEFAULT_NAME if model == DEFAULT else model
-        folder = packaged() if model == DEFAULT else fetch(model, KEY, DEFAULT)
+        folder = packaged() if model == DEFAULT else fetch(model, KEY, DEFAULT, ("AutoModel", "AutoTokenizer"))
         try:
             with quietly():
                 described = AutoConfig.from_pretrained(folder, trust_remote_code=False)

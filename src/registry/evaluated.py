@@ -130,6 +130,21 @@ def parameters(settings: Settings, places: Places) -> Settings:
     return kept.model_copy(update={"promote": settings.promote, "tune": settings.tune})
 
 
+def opened(folder: Path, places: Places) -> Captioner:
+    """The captioner of a bundle; that of the last pipeline run searches as it was evaluated, once it was: another
+    search is no reason to train again, so its bundle still has the search of the day it was trained.
+
+    Raises:
+        UserError: there is no captioner, or a file is damaged.
+    """
+    captioner = Captioner.load(folder)
+    if folder == places.model and places.parameters.exists() and places.comparison.exists():
+        whose = _report(places.comparison, "evaluate").get("origins", {}).get(captioner.name, {})
+        if whose.get("digest") == captioner.digest():
+            captioner.decode = parameters(Settings(), places).decode
+    return captioner
+
+
 def content(report: Mapping[str, Any]) -> str:
     """What names the model of a report: a baseline that was asked or searched otherwise is another."""
     return str(report.get("identity") or report["digest"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -57,7 +59,10 @@ def reproduce(reference: str, tolerance: float, registry: Registry | None = None
     settings = validated(parameters, f"the parameters of {version}")
     with checkout() as copy:
         copy.switch(commit)
-        (copy.folder / "params.yaml").write_text(yaml.safe_dump(parameters, sort_keys=False), encoding="utf-8")
+        file = copy.folder / "params.yaml"
+        chosen = settings.model_dump(mode="json", exclude_defaults=True)
+        written = overlaid(yaml.safe_load(file.read_text(encoding="utf-8")), parameters, chosen)
+        file.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
         if data := git(copy.folder, "ls-files", "*.dvc").splitlines():
             copy.fetch(data)
         threads = {"OMP_NUM_THREADS": version.tags["threads"]} if "threads" in version.tags else {}
@@ -69,6 +74,23 @@ def reproduce(reference: str, tolerance: float, registry: Registry | None = None
     if version.name not in models:
         raise UserError(f"the pipeline of {commit[:8]} has evaluated no {version.name}")
     return compare(version, models[version.name], tolerance, _here())
+
+
+def overlaid(own: Mapping[str, Any], parameters: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """A commit's own parameters with a version's values; keys that have come since, which its code would refuse, are
+    left out.
+
+    Args:
+        own: what stands in the commit's params.yaml.
+        parameters: the version's, with a default for every key that today's code has.
+        chosen: those of them that are no defaults, which the commit's code must have known.
+    """
+    found: dict[str, Any] = {}
+    for key in {**own, **chosen}:
+        value, former, named = parameters.get(key, own.get(key)), own.get(key), chosen.get(key, {})
+        inside = isinstance(value, dict) and isinstance(former, dict | None) and isinstance(named, dict)
+        found[key] = overlaid(former or {}, value, named) if inside else value
+    return found
 
 
 def compare(version: Version, again: Evaluated, tolerance: float, here: dict[str, str]) -> list[Row]:

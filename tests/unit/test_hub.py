@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny_checkpoints
+import torch
 
-from src import hub
+from src import config, hub
 from src.errors import UserError
 from src.hub import fetch
+from src.models.baseline import Baseline
 
 KEY = "some.checkpoint"
 
@@ -56,6 +62,22 @@ def test_a_folder_is_taken_as_it_is(tmp_path):
 def test_a_folder_without_a_safe_checkpoint_is_refused(tmp_path, files, lack):
     with pytest.raises(UserError, match=rf"some\.checkpoint is .*{lack}"):
         fetch(str(folder(tmp_path / "model", *files)), KEY, "tiny")
+
+
+def test_the_way_out_of_a_pickle_leads_to_a_checkpoint_that_is_taken(tmp_path):
+    [model, *parts] = tiny_checkpoints.git()
+    for part in (model, *parts):
+        part.save_pretrained(tmp_path / "pickled")
+    (tmp_path / "pickled" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pickled" / "pytorch_model.bin")
+    with pytest.raises(UserError) as refused:
+        fetch(str(tmp_path / "pickled"), KEY, "tiny")
+
+    code = re.search(r'python -c "(.*)"', str(refused.value))
+    subprocess.run([sys.executable, "-c", code[1]], cwd=tmp_path, check=True, capture_output=True)
+
+    assert fetch(str(tmp_path / "DIR"), KEY, "tiny") == tmp_path / "DIR"
+    assert Baseline.open(config.Baseline(checkpoint=str(tmp_path / "DIR"))).architecture == "git"
 
 
 def test_of_the_hub_come_weights_and_words_but_no_pickles_and_no_programs(offering, tmp_path):

@@ -9,9 +9,10 @@ from typing import Any
 import pipelines
 import pytest
 
+from src.config import Settings
 from src.places import Places
 from src.registry.evaluated import Evaluated, evaluated
-from src.registry.reproduce import compare, show
+from src.registry.reproduce import compare, overlaid, show
 from src.registry.versions import Version
 
 MACHINE = {"cpu": "Some CPU, 2 threads, 8 GiB", "gpu": "none", "torch": "2.14.1", "threads": "1"}
@@ -74,3 +75,13 @@ def test_more_memory_is_no_other_processor(again: Evaluated) -> None:
     bigger = MACHINE | {"cpu": "Some CPU, 2 threads, 64 GiB"}
 
     assert differing(replace(version(again), digest="other"), again, bigger) == {"weights"}
+
+
+def test_a_commit_is_told_no_parameter_that_has_come_since() -> None:
+    own = {"seed": 0, "decode": {"beam_size": 3}, "tune": {"space": {"train": {"epochs": [1, 2]}}}}
+    chosen = {"seed": 7, "decode": {"beam_size": 4, "max_words": 9}, "embed": {"encoder": "densenet121"}}
+    version = Settings.model_validate(chosen)
+
+    written = overlaid(own, version.model_dump(mode="json"), version.model_dump(mode="json", exclude_defaults=True))
+
+    assert written == own | chosen

@@ -1,0 +1,69 @@
+"""`make repro` finds the data of a fresh clone, whichever data set data.dvc names by now."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+COMMAND = """#!/bin/sh
+echo "$(basename $0) $*" >> "$CALLS"
+case "$(basename $0) $*" in
+    "$HAS") mkdir -p data/$MADE && touch data/$MADE/archive.zip ;;
+    "dvc pull"*) exit 1 ;;
+esac
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@pytest.fixture
+def main_job(tmp_path: Path):
+    """`main_job(dataset, remote)` runs it with a DVC that only records what it is asked, and a remote that has all."""
+    shutil.copyfile(PROJECT / "Makefile", tmp_path / "Makefile")
+    for name in ("dvc", "python"):
+        command = tmp_path / ".venv" / "bin" / name
+        command.parent.mkdir(parents=True, exist_ok=True)
+        command.write_text(COMMAND, encoding="utf-8")
+        command.chmod(0o755)
+
+    def run(dataset: str, remote: str = "none of them") -> tuple[int, str, list[str]]:
+        parameters = f"dataset:\n  name: {dataset}   # a comment\n  root: data\n\nmodel:\n  rnn: lstm\n"
+        (tmp_path / "params.yaml").write_text(parameters, encoding="utf-8")
+        calls = tmp_path / "calls"
+        calls.write_text("", encoding="utf-8")
+        asked = {"CALLS": str(calls), "HAS": remote, "MADE": dataset}
+        command = ["make", "--old-file", ".venv/.complete", "repro"]
+        done = subprocess.run(command, cwd=tmp_path, env=os.environ | asked, text=True, capture_output=True)
+        fetched = [call for call in calls.read_text().splitlines() if "pull" in call or "src.data" in call]
+        return done.returncode, done.stderr, fetched
+
+    return run
+
+
+EMBEDDED, DEFAULT = "dvc pull --remote embedded data.dvc", "dvc pull data.dvc"
+
+
+def test_the_embedded_remote_is_asked_first_and_only_when_data_is_missing(main_job) -> None:
+    assert main_job("sample", EMBEDDED)[::2] == (0, [EMBEDDED])
+    assert main_job("sample")[::2] == (0, [])
+
+
+def test_then_the_default_remote(main_job) -> None:
+    assert main_job("flickr8k", DEFAULT)[::2] == (0, [EMBEDDED, DEFAULT])
+
+
+def test_a_sample_that_no_remote_has_is_drawn(main_job) -> None:
+    assert main_job("sample")[::2] == (0, [EMBEDDED, DEFAULT, "python -m src.data.sample"])
+
+
+def test_photographs_that_no_remote_has_are_an_error_with_a_way_out(main_job) -> None:
+    status, printed, fetched = main_job("sample+flickr8k")
+
+    assert (status != 0, fetched) == (True, [EMBEDDED, DEFAULT])
+    assert "error: sample flickr8k is missing" in printed
+    assert "dvc remote add --default" in printed
