@@ -66,7 +66,7 @@ def test_scenes_are_dealt_to_the_splits_in_exact_shares(count, shares):
 
 
 def test_a_missing_archive_says_how_to_get_it(tmp_path):
-    with pytest.raises(DataError, match="dvc pull"):
+    with pytest.raises(DataError, match=r"run `python -m src\.data\.sample`"):
         sample.read(tmp_path)
 
 
