@@ -45,7 +45,10 @@ def test_trials_end_pruned_or_complete_as_runs_of_their_own_and_leave_nothing_el
     work()
 
     found = searching.trials(folder)
-    assert found[0].params == {"model.dropout": 0.5, "model.rnn": "gru", "train.learning_rate": 0.001}
+    now = config.load()
+    assert found[0].params == {
+        "model.dropout": now.model.dropout, "model.rnn": now.model.rnn, "train.learning_rate": now.train.learning_rate,
+    }  # fmt: skip
     states = [trial.state for trial in found]
     assert len(states) == 6 and set(states) == {TrialState.COMPLETE, TrialState.PRUNED}
     _, runs = searching.runs(folder)

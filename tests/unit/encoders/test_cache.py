@@ -141,7 +141,16 @@ def killed_while_filling(
     encoder = encoders.load(settings)
     if moment == "after 4 images":
         forward, batches = encoder.forward, iter(range(3))
-        encoder.forward = lambda pixels: forward(pixels) if next(batches) < 2 else die()  # type: ignore[method-assign]
+
+        def forward_until(pixels: torch.Tensor) -> torch.Tensor:
+            if next(batches) == 2:
+                (flags,) = scratch.rglob(cache.DONE_FILE)
+                while np.load(flags).sum() < 4:  # what is written waits for the disk in a thread of its own
+                    time.sleep(0.01)
+                die()
+            return forward(pixels)
+
+        encoder.forward = forward_until  # type: ignore[method-assign]
     else:
         move = shutil.move
         shutil.move = lambda old, new: move(old, new) if Path(old).name != moment else die()
