@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from src.visualize.style import HEADING, INK, LABEL, QUIET, RULE, SMALL, WIDTH, styled
@@ -170,7 +171,10 @@ def _figure(title: str, left: float = 0.07, right: float = 0.98) -> tuple[Figure
 
 
 def _key(axes: Axes, *entries: tuple[str, str]) -> None:
-    for line, (name, shade) in enumerate(entries):
-        axes.text(
-            1, 0.02 + 0.055 * line, name, transform=axes.transAxes, ha="right", va="bottom", color=shade, weight="bold"
-        )
+    """What the colours mean, over the axes: below the title no point can lie under it."""
+    shades = [shade for _, shade in entries]
+    axes.legend(
+        [Line2D([], [], color=shade, marker="o", linestyle="") for shade in shades], [name for name, _ in entries],
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=len(entries), labelcolor=shades, frameon=False,
+        handletextpad=0, borderaxespad=0, prop={"weight": "bold"},
+    )  # fmt: skip
