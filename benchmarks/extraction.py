@@ -28,8 +28,9 @@ from src.data.sample import scene
 from src.data.scenes.picture import paint
 from src.encoders import cache, loading
 from src.files import write_json
+from src.launch import cores
 from src.precision import described
-from src.processes import Group, cores
+from src.processes import Group
 
 DRAWN = 24
 SIDE = 400

@@ -160,8 +160,8 @@ class TinyBlip(Section):
 
     image_size: Annotated[int, Field(ge=16, le=1024)] = 64
     patch_size: Annotated[int, Field(ge=2, le=64)] = 8
-    hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 160
-    vision_layers: Positive = 3
+    hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 128
+    vision_layers: Positive = 2
     text_layers: Positive = 2
     dropout: Fraction = 0.1
 
@@ -188,14 +188,14 @@ class Baseline(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     """Threads that decode images."""
     finetune_epochs: Annotated[int, Field(ge=0)] | None = None
-    """Epochs of training on the dataset; null: 12 for 'tiny', none for a checkpoint."""
+    """Epochs of training on the dataset; null: 8 for 'tiny', none for a checkpoint."""
     finetune_batch_images: Positive = 16
     """Images per optimiser step over all processes, each with all its captions."""
     micro_batch_images: Positive | None = None
     """Images that a process trains on at once; null: its whole share of the batch."""
     gradient_checkpointing: bool = False
     learning_rate: Annotated[float, Field(gt=0.0)] | None = None
-    """null: 0.0015 for 'tiny', 0.0002 for LoRA, 0.00001 for a whole checkpoint."""
+    """null: 0.002 for 'tiny', 0.0002 for LoRA, 0.00001 for a whole checkpoint."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
@@ -213,7 +213,7 @@ class Baseline(Section):
     @property
     def epochs(self) -> int:
         if self.finetune_epochs is None:
-            return 12 if self.checkpoint == "tiny" else 0
+            return 8 if self.checkpoint == "tiny" else 0
         return self.finetune_epochs
 
     @property
@@ -224,7 +224,7 @@ class Baseline(Section):
     @property
     def training(self) -> Train:
         """What the training loop is told."""
-        usual = 1.5e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5
+        usual = 2e-3 if self.checkpoint == "tiny" else 2e-4 if self.lora_rank else 1e-5
         return Train(
             epochs=self.epochs,
             batch_images=self.finetune_batch_images,

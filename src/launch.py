@@ -1,4 +1,4 @@
-"""Start a stage under torchrun on this machine, and start it again when it is killed.
+"""Start a stage on this machine, under torchrun where it takes several processes, and start it again when it is killed.
 
     python -m src.launch stages.train
 
@@ -13,18 +13,23 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import signal
+import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Sequence
+from types import FrameType
 
 from src import config
 from src.errors import reported
 from src.parent import PARENT, leave_with_parent
 
+POLL_SECONDS = 0.05
 CHECK_SECONDS = 0.5
-"""How often the processes are looked at: longer, and a worker's death is noticed after its peers hang (gloo)."""
+"""How often several processes are looked at: longer, and a worker's death is noticed after its peers hang (gloo)."""
 LEAVE_SECONDS = 120
 """How long processes that were asked to stop may take to save their state."""
 
@@ -39,21 +44,14 @@ def main() -> None:
     if PARENT in os.environ or "DVC_STAGE" in os.environ:
         leave_with_parent()  # SIGTERM to DVC reaches nobody else
     os.environ[PARENT] = str(os.getpid())
-    import torch  # after that, for it takes seconds in which DVC may be killed
-
-    from src.processes import cores
-
     settings = config.load().train
-    processes = settings.processes or max(1, torch.cuda.device_count())
-    # The agent's own account of a failure is three screens long; the stage has said what was wrong.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    processes = settings.processes or _gpus() or 1
     # Waiting threads spin for a moment only, not for as long as they like: as fast alone, several times as fast beside
     # another busy process.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with the shared one a restart may hang under gloo
     for restart in range(settings.restarts + 1):
-        status = _run(stage, options.arguments, processes)
+        status = _several(stage, options.arguments, processes) if processes > 1 else _one(stage, options.arguments)
         if status >= 0:
             sys.exit(status)
         killer = signal.Signals(-status).name
@@ -62,12 +60,57 @@ def main() -> None:
     sys.exit(1)
 
 
-def _run(stage: str, arguments: Sequence[str], processes: int) -> int:
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> int:
+    import torch  # late: it takes seconds
+
+    return torch.cuda.device_count()
+
+
+def _one(stage: str, arguments: Sequence[str]) -> int:
+    """The exit status of the one process, negative for a signal. It has nobody to meet: no torchrun, whose import
+    takes as long as the stage's own."""
+    asked: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        process.send_signal(number)
+
+    signals = {signal.SIGINT, signal.SIGTERM}
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until there is somebody to hand them to
+    command = [sys.executable, "-u", "-m", stage, *arguments]
+    process = subprocess.Popen(
+        command, start_new_session=True, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    )
+    former = {number: signal.signal(number, hand_on) for number in signals}
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    limit = math.inf
+    try:
+        while process.poll() is None:
+            if asked and limit == math.inf:
+                limit = time.monotonic() + LEAVE_SECONDS
+            if time.monotonic() > limit:
+                process.kill()
+            time.sleep(POLL_SECONDS)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    return 128 + asked[0] if asked else process.returncode
+
+
+def _several(stage: str, arguments: Sequence[str], processes: int) -> int:
     """The exit status of the process that failed first, negative for a signal; 0 when all went well."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # The agent's own account of a failure is three screens long; the stage has said what was wrong.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # with the shared one a restart may hang under gloo
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from src.errors import UserError
-from src.parent import leave_with_parent
+from src.parent import PARENT, leave_with_parent
 
 T = TypeVar("T")
 
@@ -76,8 +76,8 @@ class Group:
 
 @contextmanager
 def processes() -> Iterator[Group]:
-    """Join the processes torchrun started (nccl with GPUs, gloo without); alone when nothing started us."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    """Join the processes that torchrun started (nccl with GPUs, gloo without); alone where it did not."""
+    if PARENT in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:
         leave_with_parent()
     device = _device()
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -95,11 +95,6 @@ def processes() -> Iterator[Group]:
         yield Group(dist.get_rank(), size, device, patient)
     finally:
         dist.destroy_process_group()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _device() -> torch.device:

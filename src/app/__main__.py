@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from threading import Thread, Timer
 
 from src.errors import UserError, reported
+from src.launch import cores
 from src.places import Places
-from src.processes import cores
 
 PORT = 7860
 OPEN_SECONDS = 1.0

@@ -15,8 +15,8 @@ import torch
 from optuna.trial import TrialState
 
 from src.errors import UserError
+from src.launch import cores
 from src.parent import PARENT
-from src.processes import cores
 from src.tune.desk import ERROR, FAILURES_IN_A_ROW
 from src.tune.study import Search
 
@@ -28,7 +28,7 @@ LAST_LINES = 12
 
 
 class Workforce:
-    """Workers under torchrun, each with a log file of its own in the study's folder."""
+    """Workers, each with a log file of its own in the study's folder."""
 
     def __init__(self, search: Search, environment: Mapping[str, str]) -> None:
         self._search = search

@@ -23,7 +23,7 @@ import os, signal, sys, time
 from pathlib import Path
 from src.errors import UserError, reported
 
-rank = int(os.environ["RANK"])
+rank = int(os.environ.get("RANK", "0"))
 attempt = len(Path(f"rank-{{rank}}").read_text()) if Path(f"rank-{{rank}}").exists() else 0
 with Path(f"rank-{{rank}}").open("a") as file:
     file.write("x")
@@ -143,17 +143,18 @@ def test_when_one_of_two_processes_is_killed_both_are_started_again(laboratory):
     assert (launched.status, launched.attempts) == (0, [2, 2])
 
 
-def test_asked_to_stop_it_asks_the_stage_and_starts_nothing_again(laboratory):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_asked_to_stop_it_asks_the_stage_and_starts_nothing_again(laboratory, processes):
     body = (
-        "signal.signal(signal.SIGTERM, lambda *_: (Path('asked').touch(), sys.exit(143)))\n"
-        "Path('ready').touch()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (Path(f'asked-{rank}').touch(), sys.exit(143)))\n"
+        "Path(f'ready-{rank}').touch()\n"
         "time.sleep(60)"
     )
-    launcher = laboratory.start(body)
+    launcher = laboratory.start(body, processes)
     limit = time.monotonic() + SECONDS
-    while not (laboratory.folder / "ready").exists() and time.monotonic() < limit:
+    while len([*laboratory.folder.glob("ready-*")]) < processes and time.monotonic() < limit:
         time.sleep(0.02)
     os.kill(launcher.pid, signal.SIGTERM)
     launched = laboratory.ended(launcher)
-    assert (launched.status, launched.attempts) == (143, [1])
-    assert (laboratory.folder / "asked").exists()
+    assert (launched.status, launched.attempts) == (143, [1] * processes)
+    assert len([*laboratory.folder.glob("asked-*")]) == processes
