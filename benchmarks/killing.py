@@ -81,7 +81,10 @@ def kill_at_random(folder: Path, environment: Mapping[str, str], seconds: float,
             if search.poll() is not None:
                 search = _begin(folder, environment)
                 continue
-            kind, victim = dice.choice(_processes(search))
+            found = _processes(search)
+            if not any(kind == "worker" for kind, _ in found):
+                continue  # nothing is trained yet: a kill would only put that off
+            kind, victim = dice.choice(found)
             victim.kill()
             report.kills[kind] += 1
             if kind == "command":

@@ -3,7 +3,8 @@
     python -m benchmarks.tuning --seconds 600 --seeds 5 --json tuning.json --plot tuning.png
 
 Each study is `python -m src.tune` on this folder's outputs/dataset and outputs/embeddings with params.yaml's space,
-in a temporary folder, for so many seconds of wall-clock, one after the other. Two curves come out: over seconds, which
+in a temporary folder, for so many seconds of wall-clock. The two of a seed run side by side, each with half of the
+cores: whatever slows the machine slows both. Two curves come out: over seconds, which
 the machine decides, and over epochs of training, which it does not. A trial counts when it has ended, a pruned one for
 what it had reached.
 """
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from benchmarks import machine
 from benchmarks.searches import environment, finished_trials, workplace
 from src.errors import UserError, reported
 from src.files import write_json
+from src.launch import cores
 from src.visualize.style import HEADING, WIDTH, save, styled
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -38,6 +41,13 @@ SHADES = {"TPE, Hyperband": "#0072B2", "random, no pruning": "#D55E00"}
 POINTS = 200
 
 
+def pair(seed: int, seconds: float, changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """A seed's two searches at once."""
+    with ThreadPoolExecutor(len(WAYS)) as pool:
+        found = {way: pool.submit(study, way, seed, seconds, changes) for way in WAYS}
+        return {way: future.result() for way, future in found.items()}
+
+
 def study(way: str, seed: int, seconds: float, changes: dict[str, Any]) -> dict[str, Any]:
     """One search: for each ended trial the seconds and the epochs behind it, and the best CIDEr so far."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -45,9 +55,11 @@ def study(way: str, seed: int, seconds: float, changes: dict[str, Any]) -> dict[
         folder = workplace(Path(temporary), {**changes, "tune": tune})
         parameters = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
         (folder / "params.yaml").write_text(yaml.safe_dump({**parameters, "seed": seed}), encoding="utf-8")
+        threads = max(1, cores() // len(WAYS) // parameters["tune"]["workers"])
         subprocess.run(
-            [sys.executable, "-m", "src.tune"], cwd=folder, env=environment(folder), check=True, capture_output=True
-        )
+            [sys.executable, "-m", "src.tune"], cwd=folder, check=True, capture_output=True,
+            env=environment(folder) | {"OMP_NUM_THREADS": str(threads)},
+        )  # fmt: skip
         trials = sorted(finished_trials(folder), key=lambda trial: trial.datetime_complete)
     if not trials:
         raise UserError(f"no trial ended within {seconds:g} seconds: give more with --seconds")
@@ -103,9 +115,9 @@ def main() -> None:
         changes.setdefault(section, {})[name] = yaml.safe_load(value)
     studies: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for seed in range(options.seeds):
-        for way in WAYS:  # by turns: a machine that slows down slows both
-            studies[way].append(study(way, seed, options.seconds, changes))
-            print(f"seed {seed}, {way}: {studies[way][-1]['best'][-1]:.3f}", flush=True)
+        for way, curve in pair(seed, options.seconds, changes).items():
+            studies[way].append(curve)
+            print(f"seed {seed}, {way}: {curve['best'][-1]:.3f} ({curve['trials']} trials)", flush=True)
     epochs = min(curve["epochs"][-1] for curves in studies.values() for curve in curves)
     table = Table("", "trials", "pruned", f"best after {options.seconds:g} s", f"best after {epochs} epochs")
     for way, curves in studies.items():

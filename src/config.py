@@ -300,6 +300,8 @@ class Tune(Section):
     """Epochs that no pruner cuts short."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """Hyperband lets one in so many go on."""
+    brackets: Literal["first", "all"] = "first"
+    """Hyperband's: the first prunes from `min_epochs` on, the others later and later."""
     workers: Positive = 1
     """Trials at work at once on this machine."""
     timeout: Annotated[float, Field(gt=0.0)] | None = None

@@ -3,6 +3,7 @@
     space:
       model:
         rnn: [lstm, gru]                                    # one of these
+        hidden_size: {low: 128, high: 384, step: 128}       # 128, 256 or 384, known to lie in this order
         dropout: {low: 0.1, high: 0.6}                      # a number between these
       train:
         learning_rate: {low: 0.0003, high: 0.01, log: true} # evenly over orders of magnitude
@@ -47,6 +48,8 @@ class Range(Section):
     low: int | float
     high: int | float
     log: bool = False
+    step: Annotated[int, Field(ge=1)] = 1
+    """From one value that is tried to the next; 1: any between the ends, of a count each."""
     when: dict[str, Value] = Field(default_factory=dict)
     """Values that other parameters must have for this one to be searched."""
 
@@ -55,6 +58,10 @@ class Range(Section):
             raise ValueError(f"low is {self.low} and high {self.high}: low must be the smaller")
         if self.log and self.low <= 0:
             raise ValueError(f"low is {self.low}: a logarithmic range begins above 0")
+        if self.step > 1 and (self.log or (self.high - self.low) % self.step):
+            raise ValueError(
+                f"from {self.low} to {self.high} in steps of {self.step}: use an end that the steps meet, and no log"
+            )
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -62,7 +69,9 @@ class Range(Section):
         return self.low, self.high
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.low <= value <= self.high
+        if not isinstance(value, int | float) or not self.low <= value <= self.high:
+            return False
+        return self.step == 1 or (value - self.low) % self.step == 0
 
 
 class Choice(Section):
@@ -96,7 +105,7 @@ def _entries(prefix: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, Range |
             yield key, _entry(key, Choice, {"choices": given})
         elif isinstance(given, Mapping) and "choices" in given:
             yield key, _entry(key, Choice, given)
-        elif isinstance(given, Mapping) and {"low", "high", "log"} & given.keys():
+        elif isinstance(given, Mapping) and {"low", "high", "log", "step"} & given.keys():
             yield key, _entry(key, Range, given)
         elif isinstance(given, Mapping):
             yield from _entries(f"{key}.", given)

@@ -54,9 +54,10 @@ def suggest(trial: Trial, settings: Settings) -> Overrides:
             assert chosen is not None
             found[key] = chosen
         elif isinstance(_value(settings, key), float) or isinstance(entry.low, float) or isinstance(entry.high, float):
-            found[key] = trial.suggest_float(key, entry.low, entry.high, log=entry.log)
+            step = None if entry.step == 1 else entry.step
+            found[key] = trial.suggest_float(key, entry.low, entry.high, log=entry.log, step=step)
         else:
-            found[key] = trial.suggest_int(key, entry.low, entry.high, log=entry.log)
+            found[key] = trial.suggest_int(key, entry.low, entry.high, log=entry.log, step=entry.step)
     return found
 
 
@@ -88,7 +89,11 @@ class SeededByTrial(BaseSampler):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             return TPESampler(
-                seed=seed, n_startup_trials=self._tune.startup_trials, multivariate=True, group=conditional
+                seed=seed,
+                n_startup_trials=self._tune.startup_trials,
+                multivariate=True,
+                group=conditional,
+                constant_liar=True,  # keep away from what another worker is trying
             )
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:

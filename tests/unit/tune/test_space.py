@@ -67,7 +67,9 @@ def test_numbers_that_yaml_takes_for_words_are_numbers():
         ({"model": {"dropout": {"low": 0.1}}}, "model.dropout.high: Field required"),
         ({"model": {"dropout": {"low": 0.5, "high": 0.1}}}, "low must be the smaller"),
         ({"train": {"weight_decay": {"low": 0, "high": 0.1, "log": True}}}, "begins above 0"),
-        ({"train": {"clip_norm": {"low": 1, "high": 2, "step": 1}}}, "known here: low, high, log, when"),
+        ({"train": {"clip_norm": {"low": 1, "high": 2, "steps": 1}}}, "known here: low, high, log, step, when"),
+        ({"model": {"hidden_size": {"low": 128, "high": 300, "step": 128}}}, "from 128 to 300 in steps of 128"),
+        ({"model": {"hidden_size": {"low": 1, "high": 3, "step": 2, "log": True}}}, "that the steps meet, and no log"),
         ({"train": {"clip_norm": {"low": 1, "high": 2, "when": {"model.cell": "gru"}}}}, "names 'model.cell'"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from src.config import ConfigError, Settings
+from src.tune.pruning import pruner
 from src.tune.suggestions import SeededByTrial, own, settings_of, suggest
 
 SPACE = {
@@ -35,6 +36,7 @@ def suggested(settings: Settings, trials: int, interrupted: bool = False) -> lis
                 load_if_exists=True,
                 direction="maximize",
                 sampler=SeededByTrial(settings),
+                pruner=pruner(settings.tune),
             )
         trial = study.ask()
         found.append(suggest(trial, settings))
@@ -62,6 +64,21 @@ def test_a_range_of_a_count_gives_integers_and_one_of_a_number_numbers():
     values = next(values for values in suggested(settings(), 12) if values["model.rnn"] == "gru")
     assert isinstance(values["model.hidden_size"], int)
     assert isinstance(values["train.clip_norm"], float)  # though 1 and 10 are written without a point
+
+
+def test_steps_are_kept_to():
+    space = {
+        "model": {"hidden_size": {"low": 128, "high": 384, "step": 128}},
+        "train": SPACE["train"] | {"clip_norm": {"low": 1, "high": 10, "step": 3}},
+    }
+    found = suggested(settings(space=space), 20)
+    assert {values["model.hidden_size"] for values in found} == {128, 256, 384}
+    assert {values["train.clip_norm"] for values in found} == {1.0, 4.0, 7.0, 10.0}
+
+
+def test_hyperbands_brackets_learn_from_each_other():
+    """Each by itself they would go on at random until they had a startup of their own."""
+    assert suggested(settings(pruner="hyperband", brackets="all"), 12) == suggested(settings(pruner="none"), 12)
 
 
 def test_asked_again_a_trial_gives_the_same_values():
