@@ -134,6 +134,9 @@ class Train(Section):
     self_critical_samples: Annotated[int, Field(ge=2, le=64)] = 5
     """Captions drawn for each image of a batch."""
     self_critical_learning_rate: Annotated[float, Field(gt=0.0)] = 5e-5
+    members: Positive = 1
+    """Decoders that learn one after the other, each from a beginning of its own, and then tell every word by the mean
+    of their probabilities (an ensemble)."""
     adapt: Adapt = Adapt()
     save_every_steps: Positive = 200
     """Optimiser steps between two saved states, besides one at every epoch: the most a crash can cost."""
@@ -326,6 +329,11 @@ class Settings(Section):
 
     def model_post_init(self, context: Any, /) -> None:
         self.tune.space.update(search_space.checked(self.tune.space, self))
+        if self.train.members > 1 and self.train.finetune_encoder:
+            raise ValueError(
+                f"train.members is {self.train.members} and train.finetune_encoder {self.train.finetune_encoder}: a "
+                "CNN that learns with one decoder gives the others nothing; set one of the two back (1, 0)"
+            )
         if self.train.finetune_encoder and self.embed.precision == "fp16" != self.train.precision:
             raise ValueError(
                 f"embed.precision is 'fp16', in which the encoder cannot learn while train.precision is "

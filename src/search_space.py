@@ -37,6 +37,7 @@ NOT_SEARCHED = {
     "train.self_critical_samples": _NO_REWARDS,
     "train.self_critical_learning_rate": _NO_REWARDS,
     "train.distill": "all trials learn from the captions that the stage distill left, made for params.yaml's own share",
+    "train.members": _SAME,
     "train.processes": _SAME,
     "train.restarts": _SAME,
     "train.save_every_steps": _SAME,

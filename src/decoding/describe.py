@@ -13,8 +13,9 @@ from torch import Tensor
 from src.config import Decode
 from src.data.sentence import sentence
 from src.data.vocabulary import Vocabulary
-from src.decoding.search import Hypothesis, beam_search, greedy
+from src.decoding.search import Hypothesis, Speaker, beam_search, greedy
 from src.models.decoder import Decoder
+from src.models.ensemble import Ensemble
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Caption:
 
 
 def describe(
-    decoder: Decoder, vocabulary: Vocabulary, grids: Float[Tensor, "image region feature"], settings: Decode
+    decoder: Speaker, vocabulary: Vocabulary, grids: Float[Tensor, "image region feature"], settings: Decode
 ) -> list[list[Caption]]:
     """The best captions of each image, best first: `beam_size` of them, or the greedy one when that is 1."""
     if settings.beam_size == 1 and not settings.block_ngrams:
@@ -54,7 +55,7 @@ def describe(
 
 
 def describe_rows(
-    decoder: Decoder,
+    decoder: Decoder | Ensemble,
     vocabulary: Vocabulary,
     grids: Float16[np.ndarray, "row region feature"],
     rows: Sequence[int],

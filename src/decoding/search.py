@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from src.data.vocabulary import END, PAD, START, UNK
-from src.models.decoder import Decoder
-from src.models.recurrence import State
 
 UNSAID = (PAD, START, UNK)
 """What no caption says."""
@@ -34,8 +33,23 @@ class Hypothesis:
     attention: Float[Tensor, "word region"]
 
 
+class Speaker(Protocol):
+    """What a search asks of a `Decoder`, or of several as one; memory and state are the speaker's own business."""
+
+    def begin(self, grids: Float[Tensor, "image region feature"], captions: int = 1) -> tuple[Any, Any]:
+        """What it keeps of the images, and the state of `captions` captions each before the first word."""
+
+    def next(
+        self, words: Int[Tensor, "image caption"], memory: Any, state: Any
+    ) -> tuple[Float[Tensor, "image caption vocab"], Any, Float[Tensor, "image caption region"]]:
+        """Log-probabilities of what comes after these words, state, where it looked."""
+
+    def pick(self, state: Any, rows: Int[Tensor, "image 1"], captions: Int[Tensor, "image caption"]) -> Any:
+        """The state of captions that go on from others of their image."""
+
+
 @torch.no_grad()
-def greedy(decoder: Decoder, grids: Float[Tensor, "image region feature"], max_words: int) -> list[Hypothesis]:
+def greedy(decoder: Speaker, grids: Float[Tensor, "image region feature"], max_words: int) -> list[Hypothesis]:
     """The most probable next word, again and again, until the end or `max_words` words."""
     memory, state = decoder.begin(grids)
     images = grids.shape[0]
@@ -64,7 +78,7 @@ def greedy(decoder: Decoder, grids: Float[Tensor, "image region feature"], max_w
 
 @torch.no_grad()
 def beam_search(
-    decoder: Decoder,
+    decoder: Speaker,
     grids: Float[Tensor, "image region feature"],
     beam_size: int,
     max_words: int,
@@ -127,7 +141,7 @@ def beam_search(
         chosen, word = parent.gather(1, keep), word.gather(1, keep)
         words = torch.cat([words[rows, chosen], word.unsqueeze(-1)], dim=2)
         looked = torch.cat([looked[rows, chosen], weights[rows, chosen].unsqueeze(2)], dim=2)
-        state = State(state.hidden[rows, chosen], state.cell[rows, chosen])
+        state = decoder.pick(state, rows, chosen)
         # Log-probabilities only fall; divided by the greatest length still possible they cannot rank higher than this.
         hope = open_score.amax(dim=1) / max_words**length_penalty
         if (hope <= done_score.amin(dim=1)).all():

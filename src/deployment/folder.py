@@ -25,6 +25,7 @@ from src.deployment.quantised import quantise
 from src.errors import UserError
 from src.files import write_json
 from src.models.captioner import Captioner
+from src.models.ensemble import Ensemble
 
 FORMAT = 1
 MODEL_FILE = "model.onnx"
@@ -47,11 +48,17 @@ def export(
             what ranges the CNN's activations have.
 
     Raises:
-        UserError: a package is missing, the captioner has no encoder, or `folder` holds something else.
+        UserError: a package is missing, the captioner has no encoder or more than one decoder, or `folder` holds
+            something else.
     """
     require_packages()
     if captioner.encoder is None:
         raise UserError("this captioner was loaded without its encoder: there is nothing to see pictures with")
+    if isinstance(captioner.decoder, Ensemble):
+        raise UserError(
+            f"this captioner is {len(captioner.decoder.members)} decoders that speak as one, and a graph holds one: "
+            "export a model that was trained with train.members=1"
+        )
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MODEL_FILE).exists())):
         raise UserError(f"{folder} holds something else than an export: name another folder (--out)")
     temporary = folder.with_name(f".{folder.name}.partial")

@@ -2,7 +2,7 @@
 
 config.json            decoder, encoder, how captions are searched for, what it was trained on
 vocabulary.json        the words
-decoder.safetensors    the recurrent decoder's weights
+decoder.safetensors    the recurrent decoder's weights, or those of several that speak as one
 encoder.safetensors    the CNN's weights, up to the layer that gives the grid
 """
 
@@ -30,6 +30,7 @@ from src.encoders.loading import rebuild
 from src.errors import UserError
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
+from src.models.ensemble import Ensemble, together
 
 CONFIG_FILE = "config.json"
 DECODER_FILE = "decoder.safetensors"
@@ -45,7 +46,7 @@ class Captioner:
         origin: digests of dataset and embeddings, parameters: what the weights came from.
     """
 
-    decoder: Decoder
+    decoder: Decoder | Ensemble
     vocabulary: Vocabulary
     provenance: Provenance
     decode: Decode
@@ -125,6 +126,7 @@ class Captioner:
             {
                 "format": FORMAT,
                 "decoder": self.decoder.config.model_dump(),
+                "members": len(self.decoder.members) if isinstance(self.decoder, Ensemble) else 1,
                 "encoder": self.provenance.to_json(),
                 "decode": self.decode.model_dump(),
                 "origin": dict(self.origin),
@@ -154,7 +156,7 @@ class Captioner:
             config = DecoderConfig.model_validate(stored["decoder"])
             provenance = Provenance.from_json(stored["encoder"])
             decode = Decode.model_validate(stored["decode"])
-            decoder = Decoder(config)
+            decoder = together([Decoder(config) for _ in range(stored.get("members", 1))])
             decoder.load_state_dict(load_file(folder / DECODER_FILE))
             with_encoder = with_encoder or bool(stored["origin"].get("encoder_tuned", False))
             weights = load_file(folder / ENCODER_FILE) if with_encoder else None

@@ -140,6 +140,11 @@ class Decoder(nn.Module):
         logits: Tensor = self.vocab(self._features(outcome.state.hidden, weighed, memory.regions, embedded))
         return logits.float().log_softmax(dim=-1), outcome.state, outcome.attention
 
+    @staticmethod
+    def pick(state: State, rows: Int[Tensor, "image 1"], captions: Int[Tensor, "image caption"]) -> State:
+        """The state of captions that go on from others of their image."""
+        return State(state.hidden[rows, captions], state.cell[rows, captions])
+
     def forward(
         self,
         grids: Float[Tensor, "image region feature"],

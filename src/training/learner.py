@@ -36,6 +36,7 @@ class Phase(NamedTuple):
         kind: what the learner knows the way by.
         learning_rate: throughout; None for the schedule of warm-up and cosine.
         told: what the log says when it begins.
+        member: which of several models that learn one after the other it is; each begins anew.
         rewarded: the model's own captions are rewarded: there is no loss that a number could tell, and no true word
             that could be replaced by one of the model's.
     """
@@ -45,6 +46,7 @@ class Phase(NamedTuple):
     learning_rate: float | None = None
     told: str = ""
     rewarded: bool = False
+    member: int = 0
 
 
 TEACHING, SELF_CRITICAL, WITH_ENCODER = "teaching", "self-critical", "with the encoder"
@@ -96,8 +98,9 @@ class Learner(ABC, Generic[P]):
         """Take what `weights` gave; other tensors beside them are left alone."""
 
     def phases(self, train: Train) -> list[Phase]:
-        """The ways in which it learns, one after the other; each begins with the best weights of those before."""
+        """The ways in which it learns, one after the other; each begins with the best weights of those before, or with
+        another member."""
         return [Phase(TEACHING, train.epochs)]
 
-    def begin(self, kind: str) -> None:
+    def begin(self, phase: Phase) -> None:
         """Learn in this way from here on."""

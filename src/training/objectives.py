@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from src.config import Decode
 from src.data.vocabulary import END, PAD, START, Vocabulary
 from src.decoding.describe import describe
-from src.decoding.search import UNSAID
+from src.decoding.search import UNSAID, Speaker
 from src.encoders.encoder import Encoder
 from src.models.decoder import Decoder, Seen
 from src.models.fusion import Fuse, as_written
@@ -74,11 +74,14 @@ class TeacherForcing(Teaching[Batch]):
         return self._taught(seen, batch, batch.inputs, placed)[0]
 
     def examine(self, batch: Batch) -> tuple[float, Sequence[tuple[str, ...]]]:
+        seen = batch.with_grids(self.grids(batch))
+        return float(self(seen).nats), self.said(seen, self.decoder)
+
+    def said(self, batch: Batch, speaker: Speaker) -> Sequence[tuple[str, ...]]:
+        """What a model says of the batch's images, greedily."""
         assert self.speech is not None
-        grids: Float[Tensor, "image region feature"] = self.grids(batch)
-        nats = float(self(batch.with_grids(grids)).nats)
-        found = describe(self.decoder, self.speech[0], grids, self.speech[1])
-        return nats, [hypotheses[0].words for hypotheses in found]
+        found = describe(speaker, self.speech[0], self.grids(batch), self.speech[1])
+        return [hypotheses[0].words for hypotheses in found]
 
     def grids(self, batch: Batch) -> Float[Tensor, "image region feature"]:
         """The batch's grids, encoded now if it holds pixels."""

@@ -21,6 +21,8 @@ class Progress:
         events: decisions and incidents, (epoch, text).
         reward: sum over the images of the epoch under way.
         phase: which of the learner's phases it is in; `phase_from` epochs were finished when that began.
+        member_from: epochs that were finished when the present member began; `members` are the best epochs of those
+            before it.
         micro_batch: images computed at once, after memory ran out.
     """
 
@@ -36,6 +38,8 @@ class Progress:
     reward: float = 0.0
     phase: int = 0
     phase_from: int = 0
+    member_from: int = 0
+    members: list[int] = field(default_factory=list)
     micro_batch: int | None = None
     controller: Controller = field(default_factory=Controller)
     run_id: str = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float16
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from src.data.vocabulary import Vocabulary
 from src.encoders.encoder import Encoder
 from src.errors import UserError
 from src.models.decoder import Decoder
+from src.models.ensemble import Ensemble, together
 from src.models.fusion import fusing
 from src.processes import Group
 from src.training.batches import Batch, CaptionedImages, EncodedImages, Reader
@@ -85,6 +87,8 @@ class RecurrentLearner(Learner[Batch]):
                 encoder.pixels, encoder.image_size, manifest, data_root, settings.embed.workers
             )
         self.encoder_learns = False
+        self.seed, self.members = settings.seed, train.members
+        self.taught: list[dict[str, Tensor]] = []
         self.untaught: dict[str, Tensor] = {}
 
     def groups(self) -> list[dict[str, Any]]:
@@ -98,12 +102,15 @@ class RecurrentLearner(Learner[Batch]):
 
     def weights(self) -> Mapping[str, Tensor]:
         weights = {f"decoder.{name}": value for name, value in self.decoder.state_dict().items()}
+        for member, own in enumerate(self.taught):
+            weights |= {f"member-{member}.{name}": value for name, value in own.items()}
         if self.encoder is not None and self.encoder_learns:
             weights |= {f"encoder.{name}": value for name, value in self.encoder.used_state().items()}
         return weights
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         self.decoder.load_state_dict(under("decoder.", weights))
+        self.taught = [under(f"member-{member}.", weights) for member in range(len(self.taught))]
         if self.encoder is not None and self.encoder_learns:
             # The best decoder may be one of before the encoder began to learn: then it saw with the encoder of then.
             self.encoder.load_used_state(under("encoder.", weights) or self.untaught, "the saved state")
@@ -122,19 +129,45 @@ class RecurrentLearner(Learner[Batch]):
                 rewarded=True,
             ),
         ]
-        return [phase for phase in found if phase.epochs]
+        own = [phase for phase in found if phase.epochs]
+        return own + [
+            phase._replace(member=member, told=phase.told or f"decoder {member + 1} of {self.members} begins")
+            for member in range(1, self.members)
+            for phase in own
+        ]
 
-    def begin(self, kind: str) -> None:
-        if kind == WITH_ENCODER:
+    def begin(self, phase: Phase) -> None:
+        if phase.member > len(self.taught):
+            self._begin_anew(phase.member)
+        if phase.kind == WITH_ENCODER:
             if self.encoder is None or self.read_pixels is None:
                 raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
             self.untaught = {name: value.detach().clone() for name, value in self.encoder.used_state().items()}
             self.encoder.learn(checkpointing=self.train.gradient_checkpointing)
             self.read, self.encoder_learns = self.read_pixels, True
             self.reading = "pictures are decoded for an encoder that learns"
-        if kind == SELF_CRITICAL:
+        if phase.kind == SELF_CRITICAL:
             reward = CiderReward(self._written_images())
             self.teaching = SelfCritical(self.forcing, reward, self.train.self_critical_samples, self.said_words)
+
+    def finish(self) -> Decoder | Ensemble:
+        """The decoder as it is now, or with those that learnt before it."""
+        former = []
+        for weights in self.taught:
+            former.append(Decoder(self.decoder.config).to(next(self.decoder.parameters()).device))
+            former[-1].load_state_dict(weights)
+        return together([*former, self.decoder]).eval()
+
+    def ensemble_cider(self, speaker: Decoder | Ensemble) -> float:
+        """Of greedy captions of the validation images."""
+        return self.validation.cider(lambda batch: self.forcing.said(batch, speaker), self.read)
+
+    def _begin_anew(self, member: int) -> None:
+        """Lay the decoder aside as it is, and make it one that has learnt nothing."""
+        self.taught.append({name: value.detach().clone() for name, value in self.decoder.state_dict().items()})
+        torch.manual_seed(self.seed + member)
+        self.decoder.load_state_dict(Decoder(self.decoder.config).state_dict())
+        self.teaching = self.forcing
 
     def _written_images(self) -> EncodedImages[Batch]:
         """The training split as people wrote it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -21,6 +21,7 @@ from src.errors import UserError
 from src.files import write_json
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
+from src.models.ensemble import Ensemble
 from src.places import Places
 from src.processes import Group
 from src.training.batches import Batch
@@ -105,17 +106,20 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
             if watcher is not None:
                 watcher.begin(run)
             fit(trainer, run, folder, stop, resumed, watcher.epoch if watcher else None)
-            figures = _summarise(trainer, run)
+            trainer.load_best()
+            speaker, cider = learner.finish(), trainer.progress.best_cider
+            if isinstance(speaker, Ensemble):
+                cider = learner.ensemble_cider(speaker)
+            figures = _summarise(trainer, cider, run)
             if group.is_main and watcher is None:
-                trainer.load_best()
-                captioner = _captioner(learner, trainer, settings, embeddings, hashes)
+                captioner = _captioner(learner, speaker, trainer, settings, embeddings, hashes | {"val_CIDEr": cider})
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
                 run.artifact(places.model, "model")
                 facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}
                 write_json(places.training, {**facts, **figures})
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
     group.barrier()
-    return trainer.progress.best_cider
+    return cider
 
 
 def taught_captions(manifest: Manifest, settings: Settings, places: Places) -> Manifest:
@@ -145,31 +149,35 @@ def _encoder(settings: Settings, embeddings: Embeddings) -> Encoder:
 
 def _captioner(
     learner: RecurrentLearner,
+    speaker: Decoder | Ensemble,
     trainer: Trainer[Batch],
     settings: Settings,
     embeddings: Embeddings,
-    hashes: Mapping[str, str],
+    origin: Mapping[str, Any],
 ) -> Captioner:
     """The best epoch. Its encoder comes with it when it has learnt; otherwise the cache's weights are its."""
     tuned = learner.encoder if any(name.startswith("encoder.") for name in trainer.best) else None
     origin = {
-        **hashes,
-        "val_CIDEr": trainer.progress.best_cider,
+        **origin,
         "encoder_tuned": tuned is not None,
         "parameters": settings.flat(),
     }
     provenance = tuned.provenance if tuned else embeddings.provenance
-    return Captioner(learner.decoder.eval(), learner.vocabulary, provenance, settings.decode, origin, tuned)
+    return Captioner(speaker, learner.vocabulary, provenance, settings.decode, origin, tuned)
 
 
-def _summarise(trainer: Trainer[Batch], run: tracking.Run) -> dict[str, float]:
-    """The final figures, told to the run."""
+def _summarise(trainer: Trainer[Batch], cider: float, run: tracking.Run) -> dict[str, float]:
+    """The final figures, told to the run: of several decoders the means, but for `cider`, which is what they reach
+    together."""
     progress = trainer.progress
-    best = progress.history[progress.best_epoch - 1]
+    rows = [progress.history[epoch - 1] for epoch in (*progress.members, progress.best_epoch)]
+    best = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0] if all(name in row for row in rows)}
+    learnt = "train_loss" if "train_loss" in best else "train_reward"
     figures = {
-        "val_CIDEr": progress.best_cider,
+        "val_CIDEr": cider,
+        **({"mean_member_val_CIDEr": best["val_CIDEr"]} if len(rows) > 1 else {}),
         "val_loss": best["val_loss"],
-        **({"train_loss": best["train_loss"]} if "train_loss" in best else {"train_reward": best["train_reward"]}),
+        **({learnt: best[learnt]} if learnt in best else {}),
         "best_epoch": progress.best_epoch,
         "epochs": len(progress.history),
         "train_seconds": sum(row["seconds"] for row in progress.history),

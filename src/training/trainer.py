@@ -102,12 +102,17 @@ class Trainer(Generic[P]):
         if progress.phase + 1 == len(self.phases):
             return -1
         self.learner.load(self.best)
-        progress.phase, progress.phase_from = progress.phase + 1, epoch
-        if self.average is not None:
-            self.average.restart()
+        former, progress.phase, progress.phase_from = self.phase, progress.phase + 1, epoch
+        if self.phase.member != former.member:
+            progress.members.append(progress.best_epoch)
+            progress.member_from, progress.best_epoch, progress.best_cider = epoch, 0, Progress.best_cider
+            self.best = {}
+            self.optimiser.state.clear()
         # A new memory: gradients have another length now, and rates and shares begin anew.
         progress.controller = Controller(best=progress.best_cider)
-        self.learner.begin(self.phase.kind)
+        self.learner.begin(self.phase)
+        if self.average is not None:
+            self.average.restart()
         self._tell(run, epoch, self.phase.told)
         self._tell_reading(run)
         return epoch
@@ -120,6 +125,11 @@ class Trainer(Generic[P]):
     @property
     def phase(self) -> Phase:
         return self.phases[self.progress.phase]
+
+    @property
+    def _member_began(self) -> int:
+        """After which step."""
+        return self.progress.member_from * self.steps_per_epoch
 
     @property
     def epochs(self) -> int:
@@ -208,7 +218,7 @@ class Trainer(Generic[P]):
             self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:
-            self.average.update(progress.step + 1)
+            self.average.update(progress.step + 1 - self._member_began)
         return nats, reward, norm
 
     def _backward(self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int) -> tuple[float, float]:
@@ -283,7 +293,9 @@ class Trainer(Generic[P]):
         rate = self.phase.learning_rate
         if rate is None:
             steps = self.steps_per_epoch * self.phase.epochs
-            factor = learning_rate_factor(step, steps, train.warmup_steps, train.final_learning_rate)
+            factor = learning_rate_factor(
+                step - self._member_began, steps, train.warmup_steps, train.final_learning_rate
+            )
             rate = train.learning_rate * factor
         decoder = rate * self.progress.controller.rate
         encoder = train.encoder_learning_rate * self.progress.controller.rate
@@ -342,7 +354,7 @@ class Trainer(Generic[P]):
         """Become the trainer that saved `state`; the learning rate stays that of the settings."""
         self.progress = Progress.from_json(state.facts["progress"])
         for phase in self.phases[1 : self.progress.phase + 1]:
-            self.learner.begin(phase.kind)
+            self.learner.begin(phase)
         self.learner.load(state.tensors)
         self.best = under("best.", state.tensors)
         parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]

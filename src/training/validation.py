@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from src.data.manifest import Manifest
 from src.metrics.cider import CiderScorer
@@ -15,6 +16,8 @@ from src.training.batches import EncodedImages, P, Reader, read_ahead
 
 if TYPE_CHECKING:
     from src.training.learner import Teaching
+
+T = TypeVar("T")
 
 
 class Validation(Generic[P]):
@@ -36,17 +39,28 @@ class Validation(Generic[P]):
             read: what the model looks at, of rows of the manifest.
         """
         teaching.eval()
-        own = np.arange(len(self.images))[self.group.rank :: self.group.size]
-        step = self.batch_images
-        order = [own[start : start + step] for start in range(0, len(own), step)]
         nats, captions = 0.0, list[tuple[str, ...]]()
+        for lost, said in self._each(teaching.examine, read):
+            nats += lost
+            captions += said
+        total, words = self.group.sum(nats, self.images.count(self._own)[0])
+        return {"val_loss": total / words, "val_CIDEr": self._cider(captions)}
+
+    def cider(self, say: Callable[[P], Sequence[tuple[str, ...]]], read: Reader) -> float:
+        """CIDEr of what `say` says of batches of images."""
+        return self._cider([caption for said in self._each(say, read) for caption in said])
+
+    @property
+    def _own(self) -> Int[np.ndarray, " image"]:
+        """This process' share."""
+        return np.arange(len(self.images))[self.group.rank :: self.group.size]
+
+    def _each(self, look: Callable[[P], T], read: Reader) -> Iterator[T]:
+        own, step = self._own, self.batch_images
+        order = [own[start : start + step] for start in range(0, len(own), step)]
         with torch.inference_mode():
             for batch in read_ahead(self.images, order, read, self.group.device):
-                lost, said = teaching.examine(batch)
-                nats += lost
-                captions += said
-        total, words = self.group.sum(nats, self.images.count(own)[0])
-        return {"val_loss": total / words, "val_CIDEr": self._cider(captions)}
+                yield look(batch)
 
     def _cider(self, own: Sequence[Sequence[str]]) -> float:
         captions: list[Sequence[str]] = [()] * len(self.images)

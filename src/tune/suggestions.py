@@ -63,9 +63,14 @@ def suggest(trial: Trial, settings: Settings) -> Overrides:
 
 def settings_of(settings: Settings, overrides: Mapping[str, Value]) -> Settings:
     """The parameters of a trial: those of `settings` but for `overrides`, over the epochs of a trial, without what may
-    follow them (a CNN that learns, rewards)."""
+    follow them (a CNN that learns, rewards, more decoders)."""
     raw: dict[str, Any] = settings.model_dump()
-    budget = {"train.epochs": settings.tune.epochs, "train.finetune_encoder": 0, "train.self_critical_epochs": 0}
+    budget = {
+        "train.epochs": settings.tune.epochs,
+        "train.finetune_encoder": 0,
+        "train.self_critical_epochs": 0,
+        "train.members": 1,
+    }
     for key, value in {**overrides, **budget}.items():
         raw = with_value(raw, key.split("."), value)
     return validated(raw, "trial")

@@ -77,6 +77,7 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         ("dataset: {name: sample+sample}", "different ones joined by '+'"),
         ("baseline: {adapt: {most_sampling: 0.1}}", "baseline.adapt.most_sampling is for recurrent decoders"),
         ("{embed: {precision: fp16}, train: {finetune_encoder: 1}}", "in which the encoder cannot learn"),
+        ("train: {finetune_encoder: 1, members: 2}", "train.members is 2 and train.finetune_encoder 1"),
         ("seed: -1", "seed = -1:"),
         ("train: 3", "train = 3:"),
         ("- seed", "holds list, not the sections seed, dataset"),

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from src.encoders import loading as encoders
 from src.errors import UserError
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder
+from src.models.ensemble import together
 
 standalone = importlib.import_module("src.deployment.caption")
 
@@ -228,6 +230,13 @@ def test_an_old_export_is_replaced_and_nothing_else_ever_is(lstm, tmp_path, monk
         "README.md", "caption.py", "config.json", "model.onnx", "vocabulary.json",
     ]  # fmt: skip
     assert json.loads((old / "config.json").read_text())["search"]["beam_size"] == 1
+
+
+def test_several_decoders_are_refused_in_words(tmp_path):
+    several = replace(made("lstm"), decoder=together([made("lstm").decoder, made("lstm").decoder]))
+    with pytest.raises(UserError, match=r"2 decoders that speak as one.*train\.members=1"):
+        export(several, tmp_path / "out", several.decode)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_exports_a_saved_captioner(lstm, tmp_path, capsys):

@@ -22,6 +22,7 @@ from src.errors import UserError
 from src.models import captioner as bundle
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder
+from src.models.ensemble import together
 
 SEARCH = Decode(beam_size=3, max_words=6, length_penalty=0.5)
 FILES = [bundle.CONFIG_FILE, bundle.DECODER_FILE, bundle.ENCODER_FILE, "vocabulary.json"]
@@ -42,12 +43,14 @@ def encoder() -> Encoder:
     return encoders.load(Embed(encoder="shufflenet_v2_x0_5", weights="random", image_size=64, precision="fp32"))
 
 
-@pytest.fixture(params=["lstm", "gru"])
+@pytest.fixture(params=["lstm", "gru", "ensemble"])
 def captioner(request, encoder) -> Captioner:
     """Every parameter is away from where it begins, so that a round trip that loses one is seen."""
     shape = encoder.provenance
     changes = {"feature_size": shape.features, "rows": shape.rows, "columns": shape.columns}
-    decoder = Decoder(tiny.decoder(request.param).config.model_copy(update=changes)).eval()
+    rnn, members = (request.param, 1) if request.param != "ensemble" else ("lstm", 2)
+    config = tiny.decoder(rnn).config.model_copy(update=changes)
+    decoder = together([Decoder(config) for _ in range(members)]).eval()
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter += torch.randn_like(parameter) * 0.4
@@ -107,7 +110,7 @@ def test_without_its_encoder_it_captions_cached_grids_only(folder):
 def test_weights_words_and_encoder_are_in_its_digest(captioner):
     before = captioner.digest()
     with torch.no_grad():
-        captioner.decoder.score[0] += 1e-3
+        next(captioner.decoder.parameters()).view(-1)[0] += 1e-3
     assert captioner.digest() != before
 
 
@@ -184,7 +187,7 @@ def test_an_old_captioner_is_replaced_whole_or_stays(captioner, folder, tmp_path
     before = captioner.digest()
     (folder / "leftover").touch()
     with torch.no_grad():
-        captioner.decoder.score += 1
+        next(captioner.decoder.parameters()).add_(1)
 
     def fail(*arguments):
         raise OSError("disk full")

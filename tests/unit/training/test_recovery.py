@@ -28,9 +28,13 @@ def folder(tmp_path):
     folder.close()
 
 
-@pytest.fixture(params=["lstm", "gru"], scope="module")
+@pytest.fixture(
+    params=[("lstm", {}), ("gru", {}), ("lstm", {"epochs": 1, "members": 2})], ids=["lstm", "gru", "ensemble"],
+    scope="module",
+)  # fmt: skip
 def settings(request) -> Settings:
-    return tiny.settings(model={"rnn": request.param}, train={"save_every_steps": 1})
+    rnn, train = request.param
+    return tiny.settings(model={"rnn": rnn}, train={"save_every_steps": 1} | train)
 
 
 @pytest.fixture(scope="module")

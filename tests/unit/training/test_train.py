@@ -15,13 +15,16 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
-from src.config import Settings
+from src.config import Decode, Settings
 from src.data.vocabulary import VOCABULARY_FILE
+from src.decoding.describe import describe
 from src.encoders import cache
 from src.encoders.encoder import Provenance, digest
 from src.errors import UserError
 from src.files import write_json
+from src.metrics.cider import CiderScorer
 from src.models.captioner import Captioner
+from src.models.ensemble import Ensemble
 from src.places import Places
 from src.processes import Group
 from src.training import train as training
@@ -29,6 +32,7 @@ from src.training.resume import ResumeFolder
 from src.training.stopping import StopRequest
 from src.training.train import train
 
+GREEDY = Decode(beam_size=1, max_words=7)
 PROVENANCE = Provenance(
     encoder="efficientnet_lite0",
     weights=digest({"weight": torch.ones(1)}),
@@ -137,6 +141,27 @@ def test_a_finished_run_leaves_a_captioner_its_report_and_no_state(workplace, se
     assert captioner.provenance == PROVENANCE and captioner.decode == settings.decode
     assert captioner.vocabulary == tiny.vocabulary()
     assert not workplace.states()
+
+
+def test_several_decoders_learn_one_after_the_other_and_speak_as_one(workplace, settings):
+    workplace.train(settings)
+    alone = workplace.captioner()
+    several = tiny.settings(train={"save_every_steps": 2, "members": 3})
+    workplace.train(several)
+    captioner, report = workplace.captioner(), json.loads(workplace.places.training.read_text())
+    rows = workplace.tracking.recorded.rows
+    assert isinstance(captioner.decoder, Ensemble) and len(rows) == report["epochs"] == 6
+    members = [dict(member.state_dict()) for member in captioner.decoder.members]
+    assert all(torch.equal(members[0][name], value) for name, value in alone.decoder.state_dict().items())
+    assert not torch.equal(members[1]["vocab.weight"], members[2]["vocab.weight"])
+    best = [max(rows[epoch]["val_CIDEr"] for epoch in (first, first + 1)) for first in (1, 3, 5)]
+    assert report["mean_member_val_CIDEr"] == pytest.approx(sum(best) / 3)
+    assert [rows[epoch]["learning_rate"] for epoch in (3, 4)] == [rows[epoch]["learning_rate"] for epoch in (1, 2)]
+    described = tiny.manifest()
+    held_out, grids = described.split("val"), torch.from_numpy(tiny.grids(len(described))[described.rows("val")])
+    said = [found[0].words for found in describe(captioner.decoder, tiny.vocabulary(), grids, GREEDY)]
+    cider = CiderScorer([image.words for image in held_out]).score(said).mean()
+    assert report["val_CIDEr"] == captioner.origin["val_CIDEr"] == pytest.approx(float(cider), abs=1e-6)
 
 
 def test_its_run_has_curves_figures_inputs_model_and_examples(workplace, settings):

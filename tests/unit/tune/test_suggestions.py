@@ -104,3 +104,10 @@ def test_a_trials_parameters_are_those_of_params_yaml_but_for_what_it_tries():
     assert tried.train.batch_images == base.train.batch_images
     with pytest.raises(ConfigError, match="dropout"):
         settings_of(base, {"model.dropout": 2.0})
+
+
+def test_a_trial_is_one_decoder_taught_over_its_own_epochs_whatever_params_yaml_does_with_it_later():
+    long = settings().model_dump()
+    long["train"] |= {"epochs": 40, "self_critical_epochs": 5, "members": 3}
+    trial = settings_of(Settings.model_validate(long), {"model.rnn": "gru"})
+    assert (trial.train.epochs, trial.train.self_critical_epochs, trial.train.members) == (trial.tune.epochs, 0, 1)
