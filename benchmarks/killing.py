@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -90,7 +89,7 @@ def kill_at_random(folder: Path, environment: Mapping[str, str], seconds: float,
             if kind == "command":
                 search.wait()
                 search = _begin(folder, environment)
-        search.send_signal(signal.SIGINT)
+        search.terminate()
         search.wait()
         begun = len(trials(folder))
         _begin(folder, environment, "--trials", str(begun)).wait()
