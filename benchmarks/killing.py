@@ -58,7 +58,7 @@ class Report:
         runs: MLflow runs of trials; `doubled` are trials that have more than one.
     """
 
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: dict[str, int] = field(default_factory=dict)
     finished: int = 0
     taken_up: int = 0
     lost: list[int] = field(default_factory=list)
@@ -85,7 +85,7 @@ def kill_at_random(folder: Path, environment: Mapping[str, str], seconds: float,
                 continue  # nothing is trained yet: a kill would only put that off
             kind, victim = dice.choice(found)
             victim.kill()
-            report.kills[kind] += 1
+            report.kills[kind] = report.kills.get(kind, 0) + 1
             if kind == "command":
                 search.wait()
                 search = _begin(folder, environment)
