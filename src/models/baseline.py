@@ -196,7 +196,7 @@ class Baseline:
         """
         if not images:
             return []
-        search = {**self.limits, "num_beams": self.settings.beam_size}
+        search = {**self.limits, "num_beams": self.settings.beams}
         if self.is_blip:
             return self.script.say(self.model, self._look(images), **search)
         inputs = self._inputs(images).to(self.model.device)

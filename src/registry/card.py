@@ -79,9 +79,12 @@ def _what(model: Evaluated) -> str:
             kind += f", fine-tuned on {settings.dataset.name} for {own.epochs} epochs{adapters}"
         what = "BLIP (Li et al. 2022)" if model.cell == ARCHITECTURE else f"A {model.cell} model in BLIP's place"
         return f"{what}, {kind}: the baseline that LSTM and GRU are held against. Content `{model.digest}`."
-    article = "An" if model.name == "LSTM" else "A"
+    members = settings.train.members
+    decoder = f"{'An' if model.name == 'LSTM' else 'A'} {model.name} decoder"
+    if members > 1:
+        decoder = f"The mean of {members} {model.name} decoders' probabilities, word by word: each"
     return (
-        f"{article} {model.name} decoder ({settings.model.hidden_size} units) with Bahdanau attention over the grid of "
+        f"{decoder} ({settings.model.hidden_size} units) with Bahdanau attention over the grid of "
         f"`{model.encoder}`, trained by `stages.train` with seed {settings.seed}. Content `{model.digest}`."
     )
 
@@ -90,9 +93,7 @@ def _search(model: Evaluated) -> str:
     if not model.recurrent:
         search = model.settings.baseline
         asked = f", asked or begun with {search.prompt!r}" if search.prompt else ""
-        return (
-            f"Captions were searched for with a beam of {search.beam_size}, at most {search.max_words} tokens{asked}."
-        )
+        return f"Captions were searched for with a beam of {search.beams}, at most {search.max_words} tokens{asked}."
     decode = model.settings.decode
     ranked = (
         "" if decode.rerank == "none" else ", and test captions chosen with BLIP's likelihood, which serving leaves out"
