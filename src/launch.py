@@ -32,6 +32,8 @@ CHECK_SECONDS = 0.5
 """How often several processes are looked at: longer, and a worker's death is noticed after its peers hang (gloo)."""
 LEAVE_SECONDS = 120
 """How long processes that were asked to stop may take to save their state."""
+PEERS = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
+"""Environment variables by which torchrun tells a process its peers; schedulers of clusters set them as well."""
 
 
 @reported()
@@ -84,7 +86,10 @@ def _one(stage: str, arguments: Sequence[str]) -> int:
     held = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until there is somebody to hand them to
     command = [sys.executable, "-u", "-m", stage, *arguments]
     process = subprocess.Popen(
-        command, start_new_session=True, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        command,
+        env={name: value for name, value in os.environ.items() if name not in PEERS},
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, held),
     )
     former = {number: signal.signal(number, hand_on) for number in signals}
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
