@@ -131,6 +131,13 @@ def test_a_killed_stage_is_started_again_until_it_ends(laboratory):
     ]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_somebody_asks_to_stop_is_not_started_again_where_it_has_nothing_to_save(laboratory, number):
+    body = f"signal.signal({number.value}, signal.SIG_DFL); os.kill(os.getpid(), {number.value}); time.sleep(60)"
+    launched = laboratory.run(body)
+    assert (launched.status, launched.attempts) == (128 + number, [1])
+
+
 def test_a_stage_that_is_killed_every_time_is_given_up(laboratory):
     launched = laboratory.run("os.kill(os.getpid(), signal.SIGKILL)", restarts=1)
     assert (launched.status, launched.attempts) == (1, [2])
