@@ -4,10 +4,10 @@
     python -m benchmarks.scale --json scale.json
 
 Captions are COCO's own, 616,767 of them, which lie inside pycocoevalcap's SPICE jar; their images are the smallest
-JPEGs there are, features come from a sparse file of zeros in fp16, 49 x 1280. `prepare` is
-the real stage. An epoch is the real order, packing and reading of every batch, and as many optimiser steps as asked
-for, from which the rest is reckoned. Each size runs in a process of its own, whose peak of memory is its own; pages of
-the memory-mapped file, which the system gives back when it needs them, do not count.
+JPEGs there are, features come from a sparse file of zeros in fp16, 49 x 1280. `prepare` is the real stage. An epoch is
+the real order, packing and reading of every batch, and as many optimiser steps as asked for, from which the rest is
+reckoned. Each size runs in a process of its own, whose peak of memory is its own. The memory of an epoch is what that
+process has at its end, without pages of the memory-mapped file, which the system gives back when it needs them.
 """
 
 from __future__ import annotations
@@ -92,7 +92,6 @@ def measure(images: int, steps: int) -> dict[str, Any]:
         trainer = Trainer(learner, settings.train, settings.seed, group)
         trainer.learner.teaching.train()
         batches = trainer.images.order(0, settings.train.batch_images, 0)
-        machine.forget_peak_memory()
         start = time.perf_counter()
         order = trainer.images.order(0, settings.train.batch_images, 0)
         for _ in read_ahead(trainer.images, order, GridReader(grids), device):
@@ -109,7 +108,7 @@ def measure(images: int, steps: int) -> dict[str, Any]:
             "read_epoch_seconds": reading,
             "step_seconds": step,
             "epoch_seconds": step * len(batches),
-            "epoch_anonymous_peak_MiB": machine.anonymous_memory_mebibytes(),
+            "epoch_anonymous_MiB": machine.anonymous_memory_mebibytes(),
         }
 
 

@@ -32,11 +32,14 @@ CHECK_SECONDS = 0.5
 """How often several processes are looked at: longer, and a worker's death is noticed after its peers hang (gloo)."""
 LEAVE_SECONDS = 120
 """How long processes that were asked to stop may take to save their state."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+PEERS = ("WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK")
+"""Environment variables by which torchrun tells a process its peers; schedulers of clusters set them as well."""
 
 
 @reported()
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m src.launch", description="Run a stage under torchrun.")
+    parser = argparse.ArgumentParser(prog="python -m src.launch", description="Run a stage, again when it is killed.")
     parser.add_argument("stage", help="module to run: stages.train")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed to it")
     options = parser.parse_args()
@@ -54,6 +57,8 @@ def main() -> None:
         status = _several(stage, options.arguments, processes) if processes > 1 else _one(stage, options.arguments)
         if status >= 0:
             sys.exit(status)
+        if -status in STOPS:  # sent to the stage itself, before it could save or as it had nothing to save
+            sys.exit(128 - status)
         killer = signal.Signals(-status).name
         left = settings.restarts - restart
         print(f"{stage}: a process was ended by {killer}; restarts left: {left}", file=sys.stderr, flush=True)
@@ -80,13 +85,15 @@ def _one(stage: str, arguments: Sequence[str]) -> int:
         asked.append(number)
         process.send_signal(number)
 
-    signals = {signal.SIGINT, signal.SIGTERM}
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until there is somebody to hand them to
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # until there is somebody to hand them to
     command = [sys.executable, "-u", "-m", stage, *arguments]
     process = subprocess.Popen(
-        command, start_new_session=True, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        command,
+        env={name: value for name, value in os.environ.items() if name not in PEERS},
+        start_new_session=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, held),
     )
-    former = {number: signal.signal(number, hand_on) for number in signals}
+    former = {number: signal.signal(number, hand_on) for number in STOPS}
     signal.pthread_sigmask(signal.SIG_SETMASK, held)
     limit = math.inf
     try:

@@ -76,8 +76,9 @@ def _supervise(search: Search, environment: dict[str, str], stop: StopRequest, b
     """Let workers work until all trials are done, time is over, or somebody asked to stop."""
     tune = search.settings.tune
     clear_up(search)
-    if len(search.finished()) >= tune.trials:
-        console.print(f"all {tune.trials} trials are done: --trials {2 * tune.trials} would go on", highlight=False)
+    done = len(search.finished())
+    if done >= tune.trials:
+        console.print(f"all {done} trials are done: --trials {2 * done} would go on", highlight=False)
         return
     progress = Progress(console, search.name, tune.trials, tune.epochs, tune.timeout)
     with workforce(search, environment) as force, progress:

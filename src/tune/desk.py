@@ -27,9 +27,9 @@ from src.tune.study import Search
 from src.tune.suggestions import Overrides, suggest
 
 WORKER, BEAT, ATTEMPTS, ERROR = "worker", "beat", "attempts", "error"
+"""Attributes of a trial: who does it, its last sign of life, how often it was begun, why it failed."""
 FAILURES_IN_A_ROW = 5
 """That are no accident: something is wrong with the machine or the data, not with the parameters."""
-"""Attributes of a trial: who does it, its last sign of life, how often it was begun, why it failed."""
 BEAT_SECONDS = 10.0
 LEASE_SECONDS = 60.0
 """Without a sign of life, after which a worker of another machine is taken for dead."""

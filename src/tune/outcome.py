@@ -31,7 +31,8 @@ COMMAND_FILE = "best.sh"
 
 @dataclass(frozen=True)
 class Outcome:
-    """A search's complete trials, best first. The one of params.yaml is among them unless it is not done yet."""
+    """A search's complete trials, best first. The one of params.yaml is among them unless it is not done yet, was
+    pruned or failed."""
 
     search: Search
     ranking: list[FrozenTrial]
@@ -42,9 +43,9 @@ class Outcome:
 
     @property
     def own(self) -> FrozenTrial | None:
-        """The trial of params.yaml as it is."""
+        """The trial of params.yaml as it is, however it ended."""
         values = own(self.search.settings)
-        return next((trial for trial in self.ranking if trial.params == values), None)
+        return next((trial for trial in [*self.ranking, *self.search.finished()] if trial.params == values), None)
 
     @property
     def changes(self) -> Overrides:
@@ -72,8 +73,7 @@ def show(found: Outcome, console: Console) -> None:
         console.print("no trial is complete yet: give the same command again to go on", highlight=False)
         return
     table = Table("", "params.yaml", f"trial {best.number}", title="Best parameters", title_justify="left", box=None)
-    reference = found.own
-    table.add_row("validation CIDEr", *(f"{trial.value:.3f}" if trial else "not done" for trial in (reference, best)))
+    table.add_row("validation CIDEr", *(_reached(trial) for trial in (found.own, best)))
     values = own(found.search.settings)
     for key in dict.fromkeys([*values, *best.params]):
         cells = [shown(from_[key]) if key in from_ else "" for from_ in (values, best.params)]
@@ -100,7 +100,7 @@ def keep(found: Outcome, run: Run) -> None:
         file.write(f"{shlex.join(found.command)}\n".encode())
     run.artifact(command)
     run.summary({"best_val_CIDEr": cast(float, best.value)})
-    if found.own is not None:
+    if found.own is not None and found.own.state == TrialState.COMPLETE:
         run.summary({"own_val_CIDEr": cast(float, found.own.value)})
     run.tag("tune.best_trial", str(best.number))
     for key in search.settings.tune.space:
@@ -143,6 +143,13 @@ def _draw(search: Search, trials: list[FrozenTrial]) -> list[Path]:
     for name, figure in drawn.items():
         save(figure, search.folder / "figures" / f"{name}.png")
     return [search.folder / "figures" / f"{name}.png" for name in drawn]
+
+
+def _reached(trial: FrozenTrial | None) -> str:
+    if trial is None:
+        return "not done"
+    value = "" if trial.value is None else f"{trial.value:.3f}"
+    return value if trial.state == TrialState.COMPLETE else f"{STATES[trial.state]} {value}".strip()
 
 
 def _row(trial: FrozenTrial) -> dict[str, object]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from src.visualize.style import HEADING, INK, QUIET, RULE, SMALL, TEXT, WIDTH, colour, styled
+from src.visualize.style import HEADING, INK, QUIET, RULE, SMALL, WIDTH, colour, styled
 
 HEIGHT = 6.2
 WORDS, ODD = 20, 10
@@ -36,8 +36,8 @@ def language_figure(models: Mapping[str, Captions], people: Captions) -> Figure:
         mean, used = np.mean([len(words) for words in said]), len({word for words in said for word in words})
         text = f"{model}: {mean:.1f} words, {used:,} different"
         shade = QUIET if model == PEOPLE else colour(model)
-        written = figure.text(left, 0.905, text, size=TEXT, weight="bold", color=shade, va="top")
-        left += written.get_window_extent().width / figure.bbox.width + 0.025
+        written = figure.text(left, 0.905, text, size=SMALL, weight="bold", color=shade, va="top")
+        left += written.get_window_extent().width / figure.bbox.width + 0.015
     lengths = figure.add_axes((0.045, 0.09, 0.275, 0.68))
     common = figure.add_axes((0.425, 0.09, 0.235, 0.68))
     odd = figure.add_axes((0.755, 0.09, 0.22, 0.68))

@@ -8,15 +8,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 NEIGHBOURS = 10
+AT_ONCE = 4096
+"""Points that are compared with all others at a time: of 25,000 captions all at once would take ten GB."""
 
 
 def nearest(vectors: Float[np.ndarray, "point feature"], neighbours: int) -> Int[np.ndarray, "point neighbour"]:
     """Each point's nearest others by cosine, the nearest first; vectors have unit length."""
-    likeness = vectors @ vectors.T
-    np.fill_diagonal(likeness, -np.inf)
-    found = np.argpartition(-likeness, neighbours - 1, axis=1)[:, :neighbours]
-    order = np.argsort(-np.take_along_axis(likeness, found, axis=1), axis=1, kind="stable")
-    return np.asarray(np.take_along_axis(found, order, axis=1))
+    parts = []
+    for start in range(0, len(vectors), AT_ONCE):
+        unlike = -(vectors[start : start + AT_ONCE] @ vectors.T)
+        own = np.arange(len(unlike))
+        unlike[own, start + own] = np.inf
+        found = np.argpartition(unlike, neighbours - 1, axis=1)[:, :neighbours]
+        order = np.argsort(np.take_along_axis(unlike, found, axis=1), axis=1, kind="stable")
+        parts.append(np.take_along_axis(found, order, axis=1))
+    return np.concatenate(parts)
 
 
 def overlap(

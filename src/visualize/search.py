@@ -18,6 +18,8 @@ from src.visualize.style import HEADING, INK, LABEL, QUIET, RULE, SMALL, WIDTH, 
 BEST, COMPLETE, PRUNED = "#0072B2", "#56B4E9", "#9AA2AB"
 """Of Okabe and Ito's palette; what was given up steps back."""
 HEIGHT = 5.0
+MOST_UNBROKEN = 7
+"""Parameters whose names have room side by side; more names are broken at each underscore."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def parallel_figure(trials: Sequence[Tried], logarithmic: frozenset[str]) -> Fig
     Args:
         logarithmic: parameters drawn over orders of magnitude.
     """
-    figure, axes = _figure("What the best trials share", left=0.04, right=0.94)
+    figure, axes = _figure("What the best trials share", left=0.04, right=0.94, bottom=0.16)
     complete = [trial for trial in trials if trial.outcome == "complete"]
     names = list(dict.fromkeys(name for trial in complete for name in trial.parameters))
     scales = [_Scale([trial.parameters.get(name) for trial in complete], name in logarithmic) for name in names]
@@ -118,7 +120,10 @@ def parallel_figure(trials: Sequence[Tried], logarithmic: frozenset[str]) -> Fig
             axes.annotate(
                 text, (column, place), (4, 0), textcoords="offset points", va="center", size=SMALL, color=QUIET
             )
-    axes.set_xticks(range(len(scales)), [*(name.replace(".", ".\n") for name in names), "validation\nCIDEr"])
+    labels = [name.replace(".", ".\n") for name in names]
+    if len(names) > MOST_UNBROKEN:
+        labels = [label.replace("_", "_\n") for label in labels]
+    axes.set_xticks(range(len(scales)), [*labels, "validation\nCIDEr"])
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -162,10 +167,10 @@ def _best(trials: Sequence[Tried]) -> Tried:
     return max(trials, key=lambda trial: (trial.outcome == "complete", trial.value))
 
 
-def _figure(title: str, left: float = 0.07, right: float = 0.98) -> tuple[Figure, Axes]:
+def _figure(title: str, left: float = 0.07, right: float = 0.98, bottom: float = 0.13) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, HEIGHT))
     figure.suptitle(title, x=0.02, y=0.97, ha="left", size=HEADING, weight="bold")
-    axes = figure.add_axes((left, 0.13, right - left, 0.74))
+    axes = figure.add_axes((left, bottom, right - left, 0.87 - bottom))
     axes.tick_params(length=0)
     return figure, axes
 

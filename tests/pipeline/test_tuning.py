@@ -104,7 +104,7 @@ def test_a_search_ends_with_the_best_parameters_as_an_experiment_and_goes_on_whe
     after = searching.outcomes(folder)
     assert len(after) == 8 and before.items() <= after.items()
     assert len(searching.runs(folder)[0]) == 1
-    assert "all 8 trials are done" in tune(folder, "--trials", "8").stdout
+    assert "all 8 trials are done: --trials 16 would go on" in tune(folder, "--trials", "4").stdout
     assert not (folder / "outputs" / "model").exists()
 
 

@@ -36,11 +36,12 @@ main()
 """
 
 
-def launch(folder: Path) -> None:
+def launch(folder: Path, environment: dict[str, str]) -> None:
     """`python -m src.launch fake_stage` in a folder, in a process that has torch imported already."""
     os.chdir(folder)
     for name in [name for name in os.environ if name.startswith(("DVC_", "TORCHELASTIC"))]:
         del os.environ[name]
+    os.environ |= environment
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(folder)])
     said = os.open("stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
@@ -65,13 +66,15 @@ class Launched:
 class Laboratory:
     folder: Path
 
-    def start(self, body: str, processes: int = 1, restarts: int = 2) -> multiprocessing.process.BaseProcess:
+    def start(
+        self, body: str, processes: int = 1, restarts: int = 2, **environment: str
+    ) -> multiprocessing.process.BaseProcess:
         train = {"processes": processes, "restarts": restarts}
         (self.folder / "params.yaml").write_text(yaml.safe_dump({"train": train}))
         (self.folder / "fake_stage.py").write_text(
             STAGE.format(body="\n".join(f"    {line}" for line in body.splitlines()))
         )
-        launcher = multiprocessing.get_context("forkserver").Process(target=launch, args=(self.folder,))
+        launcher = multiprocessing.get_context("forkserver").Process(target=launch, args=(self.folder, environment))
         launcher.start()
         return launcher
 
@@ -82,8 +85,8 @@ class Laboratory:
         attempts = [len(path.read_text()) for path in sorted(self.folder.glob("rank-*"))]
         return Launched(launcher.exitcode, (self.folder / "stderr").read_text(), attempts)
 
-    def run(self, body: str, processes: int = 1, restarts: int = 2) -> Launched:
-        return self.ended(self.start(body, processes, restarts))
+    def run(self, body: str, processes: int = 1, restarts: int = 2, **environment: str) -> Launched:
+        return self.ended(self.start(body, processes, restarts, **environment))
 
 
 @pytest.fixture
@@ -99,6 +102,12 @@ def test_it_imports_nothing_that_takes_seconds_before_it_asks_to_leave_with_its_
 def test_a_stage_that_ends_well_is_started_once(laboratory):
     launched = laboratory.run("pass")
     assert (launched.status, launched.attempts) == (0, [1])
+
+
+def test_one_process_is_alone_whatever_the_scheduler_of_a_cluster_says(laboratory):
+    body = "sys.exit(bool(os.environ.keys() & {'WORLD_SIZE', 'RANK', 'LOCAL_RANK'}))"
+    launched = laboratory.run(body, WORLD_SIZE="4", RANK="3", LOCAL_RANK="3")
+    assert launched.status == 0
 
 
 def test_an_error_of_the_user_is_passed_on_and_not_tried_again(laboratory):
@@ -120,6 +129,13 @@ def test_a_killed_stage_is_started_again_until_it_ends(laboratory):
         "fake_stage: a process was ended by SIGKILL; restarts left: 2",
         "fake_stage: a process was ended by SIGKILL; restarts left: 1",
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_somebody_asks_to_stop_is_not_started_again_where_it_has_nothing_to_save(laboratory, number):
+    body = f"signal.signal({number.value}, signal.SIG_DFL); os.kill(os.getpid(), {number.value}); time.sleep(60)"
+    launched = laboratory.run(body)
+    assert (launched.status, launched.attempts) == (128 + number, [1])
 
 
 def test_a_stage_that_is_killed_every_time_is_given_up(laboratory):

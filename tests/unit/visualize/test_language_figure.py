@@ -25,3 +25,10 @@ def test_words_said_too_often_come_before_those_said_too_seldom() -> None:
 
 def test_a_model_that_says_nothing_can_be_drawn() -> None:
     language_figure({"LSTM": [(), ()]}, PEOPLE)
+
+
+def test_what_is_said_of_people_and_all_models_stays_within_the_figure():
+    people = [tuple(f"word{12 * caption + place}" for place in range(12)) for caption in range(1000)]
+    said = people[:150]
+    figure = language_figure({"LSTM": said, "GRU": said, "BLIP": said}, people)
+    assert max(text.get_window_extent().x1 for text in figure.texts) < 0.99 * figure.bbox.width

@@ -1,5 +1,7 @@
 """How far alike things lie together is a number between what chance gives and one."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,18 @@ def test_neighbours_come_nearest_first_and_nobody_is_his_own() -> None:
     angles = np.array([0.0, 0.1, 0.3, 2.0])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     assert nearest(vectors, 2).tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+
+
+def test_points_are_compared_some_at_a_time_and_never_all_with_all_in_memory(monkeypatch) -> None:
+    vectors = np.random.default_rng(0).standard_normal((2000, 8)).astype(np.float32)
+    whole = nearest(vectors, 5)
+    monkeypatch.setattr("src.visualize.nearness.AT_ONCE", 130)
+    tracemalloc.start()
+    found = nearest(vectors, 5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found == whole).all()
+    assert peak < 4 * 2000 * 2000  # bytes of all likenesses
 
 
 def test_a_space_shares_all_neighbours_with_itself() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from matplotlib.figure import Figure
 
@@ -29,3 +31,16 @@ def test_they_can_be_drawn_and_written(tmp_path, trials):
 def test_what_a_trial_did_not_search_is_said():
     (axes,) = parallel_figure([FIRST, BEST], frozenset()).axes
     assert "not searched" in {text.get_text() for text in axes.texts}
+
+
+def test_the_names_of_a_dozen_parameters_cover_neither_one_another_nor_the_edge():
+    names = (
+        "model.rnn", "model.hidden_size", "model.embedding_size", "model.attention_size", "model.dropout",
+        "train.learning_rate", "train.final_learning_rate", "train.warmup_steps", "train.weight_decay",
+        "train.clip_norm", "train.label_smoothing", "train.attention_penalty",
+    )  # fmt: skip
+    trials = [Tried(number, "complete", 0.1 * number, {}, dict.fromkeys(names, number)) for number in range(3)]
+    (axes,) = parallel_figure(trials, frozenset()).axes
+    labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in pairwise(labels))
+    assert min(label.y0 for label in labels) > 0
