@@ -146,6 +146,13 @@ def test_photographs_of_one_dataset_are_left_as_it_divides_them(flickr8k, photog
     assert prepared(root)["images"] == {"train": 1, "val": 1, "test": 1}
 
 
+def test_what_looks_like_markup_is_shown_as_it_stands(flickr8k, capsys):
+    prepared(flickr8k(tokens=TOKENS + "[a dog] runs [/b]\n"))
+    shown = capsys.readouterr().out
+    assert "[a dog]" in shown
+    assert "[/b]" in shown
+
+
 def flickr30k(splits, picture):
     images = [{"filename": name, "split": split, "sentences": [{"raw": "A dog ."}]} for name, split in splits.items()]
     return {"dataset_flickr30k.json": json.dumps({"images": images})} | {f"images/{name}": picture for name in splits}
