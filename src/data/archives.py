@@ -110,14 +110,21 @@ def _zip(source: Path, path: str) -> list[Member]:
 
 def _tar(source: Path, path: str) -> list[Member]:
     try:
-        with tarfile.open(source, "r:") as archive:
-            return [
+        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            found = [
                 Member(info.name.removeprefix("./"), Location(path, info.offset_data, info.size))
                 for info in archive
                 if info.isreg() and not info.issparse()
             ]
+            end = os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{source} is damaged, or no uncompressed tar: {error}; fetch it again") from None
+    # tarfile takes whatever is no header for the end.
+    if end != bytes(tarfile.BLOCKSIZE):
+        raise DataError(
+            f"{source} is damaged: neither a file nor the archive's end is at byte {archive.offset}; fetch it again"
+        )
+    return found
 
 
 def _litter(path: str) -> bool:

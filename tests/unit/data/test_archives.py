@@ -80,6 +80,16 @@ def test_a_tar_cut_off_is_called_damaged(tmp_path, tarred):
         members(archive, tmp_path)
 
 
+def test_a_tar_without_its_end_mark_is_called_damaged(tmp_path, tarred):
+    archive = tarred(tmp_path / "pack.tar", FILES)
+    whole = archive.read_bytes()
+    second = whole.index(b"images/deep/b.jpg")
+    for damaged in (whole[:second], whole[: second + 100], whole[:second] + b"?" + whole[second + 1 :]):
+        archive.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"pack\.tar is damaged: .* byte 1024"):
+            members(archive, tmp_path)
+
+
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):
     archive = tarred(tmp_path / "pack.tar.gz", FILES, mode="w:gz")
     with pytest.raises(DataError, match=r"gunzip .*pack\.tar\.gz"):
