@@ -45,7 +45,7 @@ def members(source: Path, root: Path) -> list[Member]:
         raise DataError(f"{source} is missing")
     elif is_compressed(source):
         raise DataError(f"{source} is compressed as a whole: {unpack_hint(source)}")
-    elif zipfile.is_zipfile(source):
+    elif zipfile.is_zipfile(source) and not tarfile.is_tarfile(source):  # known by its end, a zip may end a tar
         found = _zip(source, _relative(source, root))
     elif source.suffix == ".zip":
         raise DataError(f"{source} is damaged: its end, which lists the contents, is missing; fetch it again")

@@ -90,6 +90,12 @@ def test_a_tar_without_its_end_mark_is_called_damaged(tmp_path, tarred):
             members(archive, tmp_path)
 
 
+def test_a_zip_that_lies_last_in_a_tar_does_not_pass_for_it(tmp_path, tarred, zipped):
+    text = zipped(tmp_path / "text.zip", {"c.txt": "words"}).read_bytes()
+    files = {"a.jpg": b"first", "text.zip": text}
+    assert contents(tarred(tmp_path / "pack.tar", files), tmp_path) == files
+
+
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):
     archive = tarred(tmp_path / "pack.tar.gz", FILES, mode="w:gz")
     with pytest.raises(DataError, match=r"gunzip .*pack\.tar\.gz"):
