@@ -111,11 +111,7 @@ def _zip(source: Path, path: str) -> list[Member]:
 def _tar(source: Path, path: str) -> list[Member]:
     try:
         with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            found = [
-                Member(info.name.removeprefix("./"), Location(path, info.offset_data, info.size))
-                for info in archive
-                if info.isreg() and not info.issparse()
-            ]
+            infos = archive.getmembers()
             end = os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{source} is damaged, or no uncompressed tar: {error}; fetch it again") from None
@@ -124,7 +120,13 @@ def _tar(source: Path, path: str) -> list[Member]:
         raise DataError(
             f"{source} is damaged: neither a file nor the archive's end is at byte {archive.offset}; fetch it again"
         )
-    return found
+    stored = {info.name: info for info in infos}
+    named = ((info.name, stored.get(info.linkname) if info.islnk() else info) for info in infos)
+    return [
+        Member(name.removeprefix("./"), Location(path, info.offset_data, info.size))
+        for name, info in named
+        if info and info.isreg() and not info.issparse()
+    ]
 
 
 def _litter(path: str) -> bool:

@@ -1,3 +1,5 @@
+import tarfile
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -94,6 +96,25 @@ def test_a_zip_that_lies_last_in_a_tar_does_not_pass_for_it(tmp_path, tarred, zi
     text = zipped(tmp_path / "text.zip", {"c.txt": "words"}).read_bytes()
     files = {"a.jpg": b"first", "text.zip": text}
     assert contents(tarred(tmp_path / "pack.tar", files), tmp_path) == files
+
+
+def test_a_tar_gives_what_it_holds_twice_in_its_order(tmp_path):
+    with tarfile.open(tmp_path / "pack.tar", "w") as archive:
+        for data in (b"first", b"second"):
+            (tmp_path / "a.jpg").write_bytes(data)
+            archive.add(tmp_path / "a.jpg", "a.jpg")
+    read = ImageBytes(tmp_path)
+    found = members(tmp_path / "pack.tar", tmp_path)
+    assert [(member.path, read(member.location)) for member in found] == [("a.jpg", b"first"), ("a.jpg", b"second")]
+
+
+def test_a_file_that_a_tar_holds_under_two_names_is_read_by_both(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"first")
+    (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")
+    with tarfile.open(tmp_path / "pack.tar", "w") as archive:
+        for name in ("a.jpg", "b.jpg"):
+            archive.add(tmp_path / name, f"./{name}")
+    assert contents(tmp_path / "pack.tar", tmp_path) == {"a.jpg": b"first", "b.jpg": b"first"}
 
 
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):
