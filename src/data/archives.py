@@ -104,7 +104,8 @@ def _zip(source: Path, path: str) -> list[Member]:
             if offset + info.compress_size > size:
                 raise DataError(f"{source} is damaged: it ends before {info.filename} does; fetch it again")
             deflated = info.compress_type == zipfile.ZIP_DEFLATED
-            found.append(Member(info.filename, Location(path, offset, info.compress_size, deflated, info.CRC)))
+            name = info.filename.replace("\\", "/")  # PowerShell 5 and older .NET write backslashes
+            found.append(Member(name, Location(path, offset, info.compress_size, deflated, info.CRC)))
     return found
 
 

@@ -117,6 +117,11 @@ def test_a_file_that_a_tar_holds_under_two_names_is_read_by_both(tmp_path):
     assert contents(tmp_path / "pack.tar", tmp_path) == {"a.jpg": b"first", "b.jpg": b"first"}
 
 
+def test_a_zip_packed_by_windows_is_read_like_any_other(tmp_path, zipped):
+    (member,) = members(zipped(tmp_path / "pack.zip", {"Images\\a.jpg": b"first"}), tmp_path)
+    assert (member.path, member.filename) == ("Images/a.jpg", "a.jpg")
+
+
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):
     archive = tarred(tmp_path / "pack.tar.gz", FILES, mode="w:gz")
     with pytest.raises(DataError, match=r"gunzip .*pack\.tar\.gz"):
