@@ -79,7 +79,7 @@ def _folder(source: Path, root: Path) -> Iterator[Member]:
                 size = path.stat().st_size
             except OSError as error:
                 raise DataError(f"{path} cannot be read: {error.strerror}") from None
-            yield Member(path.relative_to(source).as_posix(), Location(_relative(path, root), 0, size))
+            yield Member(_shown(path.relative_to(source).as_posix()), Location(_relative(path, root), 0, size))
 
 
 def _zip(source: Path, path: str) -> list[Member]:
@@ -124,10 +124,15 @@ def _tar(source: Path, path: str) -> list[Member]:
     stored = {info.name: info for info in infos}
     named = ((info.name, stored.get(info.linkname) if info.islnk() else info) for info in infos)
     return [
-        Member(name.removeprefix("./"), Location(path, info.offset_data, info.size))
+        Member(_shown(name.removeprefix("./")), Location(path, info.offset_data, info.size))
         for name, info in named
         if info and info.isreg() and not info.issparse()
     ]
+
+
+def _shown(path: str) -> str:
+    """As UTF-8 can write it: Python keeps the bytes of other names as lone surrogates."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _litter(path: str) -> bool:

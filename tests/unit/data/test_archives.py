@@ -1,3 +1,4 @@
+import os
 import tarfile
 
 import pytest
@@ -120,6 +121,17 @@ def test_a_file_that_a_tar_holds_under_two_names_is_read_by_both(tmp_path):
 def test_a_zip_packed_by_windows_is_read_like_any_other(tmp_path, zipped):
     (member,) = members(zipped(tmp_path / "pack.zip", {"Images\\a.jpg": b"first"}), tmp_path)
     assert (member.path, member.filename) == ("Images/a.jpg", "a.jpg")
+
+
+def test_a_name_that_is_not_utf8_can_be_shown_and_its_file_read(tmp_path, tarred):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / "set").mkdir()
+    try:
+        (tmp_path / "set" / name).write_bytes(b"first")
+    except OSError:
+        pytest.skip("this file system knows UTF-8 names alone")
+    for source in (tmp_path / "set", tarred(tmp_path / "pack.tar", {name: b"first"})):
+        assert contents(source, tmp_path) == {"caf\\udce9.jpg": b"first"}
 
 
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):
