@@ -88,6 +88,11 @@ def test_a_layer_that_is_no_grid_is_answered_with_those_that_are():
         random_encoder(layer="fc")
 
 
+def test_a_layer_with_its_channels_last_is_no_grid():
+    with pytest.raises(UserError, match=r"embed\.layer is 'features', which is no grid of swin_t: one of .*permute"):
+        random_encoder("swin_t", layer="features")
+
+
 def test_a_vision_transformer_has_no_grid_to_offer():
     with pytest.raises(UserError, match="vit_b_32 keeps no rows and columns"):
         random_encoder("vit_b_32", image_size=224)
