@@ -218,7 +218,7 @@ class Encoder(nn.Module):
         try:
             with torch.inference_mode():
                 self.network(torch.zeros(1, 3, self.image_size, self.image_size))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             raise UserError(f"{self.name} cannot read pictures of {self.image_size} pixels: {error}") from error
         finally:
             for handle in handles:

@@ -98,9 +98,10 @@ def test_a_vision_transformer_has_no_grid_to_offer():
         random_encoder("vit_b_32", image_size=224)
 
 
-def test_a_size_the_network_cannot_read_is_named():
-    with pytest.raises(UserError, match="inception_v3 cannot read pictures of 32 pixels"):
-        random_encoder("inception_v3", image_size=32)
+@pytest.mark.parametrize("name", ["inception_v3", "vit_b_32"])
+def test_a_size_the_network_cannot_read_is_named(name):
+    with pytest.raises(UserError, match=f"{name} cannot read pictures of 32 pixels"):
+        random_encoder(name, image_size=32)
 
 
 def test_batch_norm_does_not_drift_while_something_else_is_trained():
