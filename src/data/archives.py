@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from src.data.manifest import Location
 from src.data.reading import DataError
@@ -71,14 +72,17 @@ def is_image(filename: str) -> bool:
 
 
 def _folder(source: Path, root: Path) -> Iterator[Member]:
-    for folder, folders, files in os.walk(source, followlinks=True):
+    def refuse(error: OSError) -> NoReturn:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+    for folder, folders, files in os.walk(source, followlinks=True, onerror=refuse):
         folders.sort()
         for name in sorted(files):
             path = Path(folder, name)
             try:
                 size = path.stat().st_size
             except OSError as error:
-                raise DataError(f"{path} cannot be read: {error.strerror}") from None
+                refuse(error)
             yield Member(_shown(path.relative_to(source).as_posix()), Location(_relative(path, root), 0, size))
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import tarfile
 
@@ -132,6 +133,25 @@ def test_a_name_that_is_not_utf8_can_be_shown_and_its_file_read(tmp_path, tarred
         pytest.skip("this file system knows UTF-8 names alone")
     for source in (tmp_path / "set", tarred(tmp_path / "pack.tar", {name: b"first"})):
         assert contents(source, tmp_path) == {"caf\\udce9.jpg": b"first"}
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, laid_out, monkeypatch):
+    listed = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match=r"set/images/deep cannot be read: Permission denied"):
+        members(laid_out(tmp_path / "set", FILES), tmp_path)
+
+
+def test_a_file_behind_no_link_is_named(tmp_path):
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read: No such file"):
+        members(tmp_path, tmp_path)
 
 
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):
