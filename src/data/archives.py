@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from src.data.manifest import Location
 from src.data.reading import DataError
@@ -45,7 +46,7 @@ def members(source: Path, root: Path) -> list[Member]:
         raise DataError(f"{source} is missing")
     elif is_compressed(source):
         raise DataError(f"{source} is compressed as a whole: {unpack_hint(source)}")
-    elif zipfile.is_zipfile(source):
+    elif zipfile.is_zipfile(source) and not tarfile.is_tarfile(source):  # known by its end, a zip may end a tar
         found = _zip(source, _relative(source, root))
     elif source.suffix == ".zip":
         raise DataError(f"{source} is damaged: its end, which lists the contents, is missing; fetch it again")
@@ -71,15 +72,18 @@ def is_image(filename: str) -> bool:
 
 
 def _folder(source: Path, root: Path) -> Iterator[Member]:
-    for folder, folders, files in os.walk(source, followlinks=True):
+    def refuse(error: OSError) -> NoReturn:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+    for folder, folders, files in os.walk(source, followlinks=True, onerror=refuse):
         folders.sort()
         for name in sorted(files):
             path = Path(folder, name)
             try:
                 size = path.stat().st_size
             except OSError as error:
-                raise DataError(f"{path} cannot be read: {error.strerror}") from None
-            yield Member(path.relative_to(source).as_posix(), Location(_relative(path, root), 0, size))
+                refuse(error)
+            yield Member(_shown(path.relative_to(source).as_posix()), Location(_relative(path, root), 0, size))
 
 
 def _zip(source: Path, path: str) -> list[Member]:
@@ -104,20 +108,35 @@ def _zip(source: Path, path: str) -> list[Member]:
             if offset + info.compress_size > size:
                 raise DataError(f"{source} is damaged: it ends before {info.filename} does; fetch it again")
             deflated = info.compress_type == zipfile.ZIP_DEFLATED
-            found.append(Member(info.filename, Location(path, offset, info.compress_size, deflated, info.CRC)))
+            name = info.filename.replace("\\", "/")  # PowerShell 5 and older .NET write backslashes
+            found.append(Member(name, Location(path, offset, info.compress_size, deflated, info.CRC)))
     return found
 
 
 def _tar(source: Path, path: str) -> list[Member]:
     try:
-        with tarfile.open(source, "r:") as archive:
-            return [
-                Member(info.name.removeprefix("./"), Location(path, info.offset_data, info.size))
-                for info in archive
-                if info.isreg() and not info.issparse()
-            ]
+        with source.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            infos = archive.getmembers()
+            end = os.pread(file.fileno(), tarfile.BLOCKSIZE, archive.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{source} is damaged, or no uncompressed tar: {error}; fetch it again") from None
+    # tarfile takes whatever is no header for the end.
+    if end != bytes(tarfile.BLOCKSIZE):
+        raise DataError(
+            f"{source} is damaged: neither a file nor the archive's end is at byte {archive.offset}; fetch it again"
+        )
+    stored = {info.name: info for info in infos}
+    named = ((info.name, stored.get(info.linkname) if info.islnk() else info) for info in infos)
+    return [
+        Member(_shown(name.removeprefix("./")), Location(path, info.offset_data, info.size))
+        for name, info in named
+        if info and info.isreg() and not info.issparse()
+    ]
+
+
+def _shown(path: str) -> str:
+    """As UTF-8 can write it: Python keeps the bytes of other names as lone surrogates."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def _litter(path: str) -> bool:

@@ -21,9 +21,15 @@ _UNCAPTIONED = ("test2014", "test2015", "test2017", "unlabeled2017")
 
 
 def read(root: Path) -> Reading:
-    """Raises DataError: images or captions are missing, or an archive is damaged."""
+    """Raises DataError: images or captions are missing or of different editions, or an archive is damaged."""
     files = Distribution(root, "coco")
     year = _year(files)
+    editions = {_edition_of_name(name) for name in files.images(_captioned).found}
+    if editions.isdisjoint((year, None)):
+        (other,) = editions
+        raise DataError(
+            f"{files.folder} holds images of {other}, but captions of {year}: put annotations_trainval{other}.zip there"
+        )
     images = files.images(lambda member: _captioned(member) and _edition(member) in (year, None))
     karpathys = karpathy.filename("coco") in files
     if any(_annotations(part, year) in files for part in ("train", "val")):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from src.config import Settings
@@ -163,7 +164,7 @@ def show(report: dict[str, Any]) -> None:
     for dataset, kinds in report["integrity"].items():
         for kind, finding in kinds.items():
             if finding["count"]:
-                example = finding["examples"][0]
+                example = escape(finding["examples"][0])
                 faults.add_row(dataset, kind.replace("_", " "), f"{finding['count']:,}", finding["fate"], example)
     if faults.row_count:
         console.print(faults)

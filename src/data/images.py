@@ -197,7 +197,7 @@ def _open(data: bytes, name: str, max_pixels: int, at_least: int | None) -> tupl
         raise _damaged(data, name, "not an image in a format known here") from None
     except Image.DecompressionBombError as error:
         raise ImageError(name, "too large", str(error)) from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error) as error:
         raise _damaged(data, name, str(error)) from None
     if width * height == 0:
         raise ImageError(name, "zero-sized", f"the image is {width} x {height} pixels")
@@ -233,7 +233,7 @@ def _load(image: Image.Image, data: bytes, name: str) -> None:
         image.load()
     except Image.DecompressionBombError as error:
         raise ImageError(name, "too large", str(error)) from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError, struct.error, zlib.error) as error:
         raise _damaged(data, name, str(error)) from None
 
 

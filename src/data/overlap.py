@@ -19,7 +19,8 @@ _DATASETS = ("flickr8k", "flickr30k")
 
 
 def leaks(images: Iterable[ImageRecord]) -> set[str]:
-    """Names of the images to leave out: of one photograph in several splits only its images in the last split stay.
+    """Names of the images to leave out: of a photograph that both datasets have, in several splits, only its images in
+    the last split stay.
 
     Test comes after validation, and validation after training.
     """
@@ -30,6 +31,7 @@ def leaks(images: Iterable[ImageRecord]) -> set[str]:
     return {
         image.name
         for same in photographs.values()
+        if len({image.dataset for image in same}) > 1
         for image in same
         if SPLITS.index(image.split) < max(SPLITS.index(other.split) for other in same)
     }

@@ -52,7 +52,7 @@ class Source:
         except (Absent, FileNotFoundError, NotADirectoryError):
             return {}
         pairs = (line.split(None, 1) for line in text.splitlines())
-        return {pair[1].strip().lstrip("*"): pair[0] for pair in pairs if len(pair) == 2}
+        return {pair[1].strip().lstrip("*").removeprefix("./"): pair[0].lower() for pair in pairs if len(pair) == 2}
 
     def fetch(self, name: str, target: Path) -> None:
         """Bring one file; an interrupted transfer goes on where it stopped, if the source still has the same file.

@@ -305,9 +305,11 @@ def _create_array(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
 
 
 def _filled(asked: str, made: str) -> str:
-    """What was asked for, 'default' replaced by what that was when the cache was made; encoder by encoder."""
-    pairs = zip(asked.split("+"), made.split("+"), strict=False)
-    return "+".join(there if wanted == "default" else wanted for wanted, there in pairs)
+    """What was asked for, 'default' replaced by what that was when the cache was made; encoder by encoder, and for each
+    of them where it was said once."""
+    layers = made.split("+")
+    own = asked.split("+") if "+" in asked else [asked] * len(layers)
+    return "+".join(there if wanted == "default" else wanted for wanted, there in zip(own, layers, strict=False))
 
 
 def _check(folder: Path, provenance: Provenance, settings: Embed) -> None:

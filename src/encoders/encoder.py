@@ -208,7 +208,8 @@ class Encoder(nn.Module):
                 order.append(name)
                 # A residual block's ReLU is called again with another shape: the tap takes the first call.
                 first = order.count(name) == 1
-                if first and isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+                # A square picture's grid is square; (7, 7, 768) has its channels last, as Swin's layers do.
+                if first and isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1:
                     grids[name] = tuple(output.shape[1:])
 
             return hook
@@ -217,7 +218,7 @@ class Encoder(nn.Module):
         try:
             with torch.inference_mode():
                 self.network(torch.zeros(1, 3, self.image_size, self.image_size))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             raise UserError(f"{self.name} cannot read pictures of {self.image_size} pixels: {error}") from error
         finally:
             for handle in handles:

@@ -1,3 +1,7 @@
+import errno
+import os
+import tarfile
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,6 +82,76 @@ def test_a_tar_cut_off_is_called_damaged(tmp_path, tarred):
     archive.write_bytes(archive.read_bytes()[:20_000])
     with pytest.raises(DataError, match=r"pack\.tar is damaged"):
         members(archive, tmp_path)
+
+
+def test_a_tar_without_its_end_mark_is_called_damaged(tmp_path, tarred):
+    archive = tarred(tmp_path / "pack.tar", FILES)
+    whole = archive.read_bytes()
+    second = whole.index(b"images/deep/b.jpg")
+    for damaged in (whole[:second], whole[: second + 100], whole[:second] + b"?" + whole[second + 1 :]):
+        archive.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"pack\.tar is damaged: .* byte 1024"):
+            members(archive, tmp_path)
+
+
+def test_a_zip_that_lies_last_in_a_tar_does_not_pass_for_it(tmp_path, tarred, zipped):
+    text = zipped(tmp_path / "text.zip", {"c.txt": "words"}).read_bytes()
+    files = {"a.jpg": b"first", "text.zip": text}
+    assert contents(tarred(tmp_path / "pack.tar", files), tmp_path) == files
+
+
+def test_a_tar_gives_what_it_holds_twice_in_its_order(tmp_path):
+    with tarfile.open(tmp_path / "pack.tar", "w") as archive:
+        for data in (b"first", b"second"):
+            (tmp_path / "a.jpg").write_bytes(data)
+            archive.add(tmp_path / "a.jpg", "a.jpg")
+    read = ImageBytes(tmp_path)
+    found = members(tmp_path / "pack.tar", tmp_path)
+    assert [(member.path, read(member.location)) for member in found] == [("a.jpg", b"first"), ("a.jpg", b"second")]
+
+
+def test_a_file_that_a_tar_holds_under_two_names_is_read_by_both(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"first")
+    (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")
+    with tarfile.open(tmp_path / "pack.tar", "w") as archive:
+        for name in ("a.jpg", "b.jpg"):
+            archive.add(tmp_path / name, f"./{name}")
+    assert contents(tmp_path / "pack.tar", tmp_path) == {"a.jpg": b"first", "b.jpg": b"first"}
+
+
+def test_a_zip_packed_by_windows_is_read_like_any_other(tmp_path, zipped):
+    (member,) = members(zipped(tmp_path / "pack.zip", {"Images\\a.jpg": b"first"}), tmp_path)
+    assert (member.path, member.filename) == ("Images/a.jpg", "a.jpg")
+
+
+def test_a_name_that_is_not_utf8_can_be_shown_and_its_file_read(tmp_path, tarred):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / "set").mkdir()
+    try:
+        (tmp_path / "set" / name).write_bytes(b"first")
+    except OSError:
+        pytest.skip("this file system knows UTF-8 names alone")
+    for source in (tmp_path / "set", tarred(tmp_path / "pack.tar", {name: b"first"})):
+        assert contents(source, tmp_path) == {"caf\\udce9.jpg": b"first"}
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, laid_out, monkeypatch):
+    listed = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match=r"set/images/deep cannot be read: Permission denied"):
+        members(laid_out(tmp_path / "set", FILES), tmp_path)
+
+
+def test_a_file_behind_no_link_is_named(tmp_path):
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read: No such file"):
+        members(tmp_path, tmp_path)
 
 
 def test_a_compressed_tar_says_how_to_unpack_it(tmp_path, tarred):

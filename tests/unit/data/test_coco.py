@@ -142,6 +142,15 @@ def test_an_image_listed_for_training_and_validation_is_in_two_splits(tree, laid
     assert splits(coco.read(root))[filename("2014", 1)] == ("train", "val")
 
 
+@pytest.mark.parametrize("captions", ["official", "Karpathy's"])
+def test_images_of_another_edition_than_the_captions_are_said_to_be(tree, laid_out, captions):
+    root = tree("2017", texts="none")
+    texts = {f"captions_{part}2014.json": annotations("2014", part) for part in NUMBERS}
+    laid_out(root / "coco", texts if captions == "official" else {"dataset_coco.json": karpathy()})
+    with pytest.raises(DataError, match=r"coco holds images of 2017, but captions of 2014: .*trainval2017\.zip"):
+        coco.read(root)
+
+
 def test_missing_captions_name_the_files_looked_for(tree):
     with pytest.raises(DataError, match=r"captions_train2014\.json"):
         coco.read(tree("2014", texts="none"))

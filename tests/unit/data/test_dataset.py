@@ -136,6 +136,23 @@ def test_a_union_does_not_learn_from_a_photograph_it_is_tested_on(flickr8k, laid
     assert report["integrity"]["flickr8k+flickr30k"]["photographs_in_two_splits"]["examples"] == [f"flickr8k/{twin}"]
 
 
+def test_photographs_of_one_dataset_are_left_as_it_divides_them(flickr8k, photograph):
+    names = ("IMG_1.jpg", "IMG_2.jpg", "IMG_3.jpg")
+    root = flickr8k(
+        dict.fromkeys(names, photograph()),
+        tokens="".join(f"{name}#0\tA dog .\n" for name in names),
+        splits={file: f"{name}\n" for file, name in zip(SPLITS, names, strict=True)},
+    )
+    assert prepared(root)["images"] == {"train": 1, "val": 1, "test": 1}
+
+
+def test_what_looks_like_markup_is_shown_as_it_stands(flickr8k, capsys):
+    prepared(flickr8k(tokens=TOKENS + "[a dog] runs [/b]\n"))
+    shown = capsys.readouterr().out
+    assert "[a dog]" in shown
+    assert "[/b]" in shown
+
+
 def flickr30k(splits, picture):
     images = [{"filename": name, "split": split, "sentences": [{"raw": "A dog ."}]} for name, split in splits.items()]
     return {"dataset_flickr30k.json": json.dumps({"images": images})} | {f"images/{name}": picture for name in splits}

@@ -181,6 +181,20 @@ def test_a_wrong_checksum_is_refused_and_the_file_set_aside(tmp_path, shelf):
     assert files(tmp_path / "data/flickr8k") == ["Flickr8k_Dataset.zip.bad"]
 
 
+@pytest.mark.parametrize("name", ["./Flickr8k_Dataset.zip", "*Flickr8k_Dataset.zip", "*./Flickr8k_Dataset.zip"])
+def test_a_checksum_counts_however_its_name_is_written(tmp_path, shelf, name):
+    (shelf / "SHA256SUMS").write_text(f"{'0' * 64} {name}\n")
+    with pytest.raises(DataError, match="SHA256SUMS says"):
+        download("flickr8k", tmp_path / "data", str(shelf))
+
+
+def test_a_checksum_in_capitals_is_the_same(tmp_path, shelf):
+    digest = hashlib.sha256((shelf / "Flickr8k_Dataset.zip").read_bytes()).hexdigest()
+    (shelf / "SHA256SUMS").write_text(f"{digest.upper()}  Flickr8k_Dataset.zip\n")
+    download("flickr8k", tmp_path / "data", str(shelf))
+    assert (tmp_path / "data/flickr8k/Flickr8k_Dataset.zip").exists()
+
+
 def test_without_checksums_the_one_found_is_printed(tmp_path, shelf, capsys):
     download("flickr8k", tmp_path / "data", str(shelf))
     assert hashlib.sha256((shelf / "Flickr8k_text.zip").read_bytes()).hexdigest() in capsys.readouterr().out

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from src.data.archives import members
 from src.data.images import ImageBytes, ImageError, decode, probe
@@ -119,6 +119,16 @@ def test_a_picture_cut_off_anywhere_is_refused(format, share):
     with pytest.raises(ImageError) as caught:
         probe(data[: int(len(data) * share)], f"cut.{format}")
     assert caught.value.fault == "truncated"
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_an_avif_whose_pixels_are_damaged_is_refused(photograph):
+    data = photograph(format="AVIF")
+    begin = data.index(b"mdat") + 4
+    for read in (probe, decode):
+        with pytest.raises(ImageError, match=r"odd\.avif") as caught:
+            read(data[:begin] + bytes(len(data) - begin), "odd.avif")
+        assert caught.value.fault == "undecodable"
 
 
 @pytest.mark.parametrize(("data", "fault"), [(b"", "zero-sized"), (b"<html>not found</html>", "undecodable")])

@@ -88,14 +88,20 @@ def test_a_layer_that_is_no_grid_is_answered_with_those_that_are():
         random_encoder(layer="fc")
 
 
+def test_a_layer_with_its_channels_last_is_no_grid():
+    with pytest.raises(UserError, match=r"embed\.layer is 'features', which is no grid of swin_t: one of .*permute"):
+        random_encoder("swin_t", layer="features")
+
+
 def test_a_vision_transformer_has_no_grid_to_offer():
     with pytest.raises(UserError, match="vit_b_32 keeps no rows and columns"):
         random_encoder("vit_b_32", image_size=224)
 
 
-def test_a_size_the_network_cannot_read_is_named():
-    with pytest.raises(UserError, match="inception_v3 cannot read pictures of 32 pixels"):
-        random_encoder("inception_v3", image_size=32)
+@pytest.mark.parametrize("name", ["inception_v3", "vit_b_32"])
+def test_a_size_the_network_cannot_read_is_named(name):
+    with pytest.raises(UserError, match=f"{name} cannot read pictures of 32 pixels"):
+        random_encoder(name, image_size=32)
 
 
 def test_batch_norm_does_not_drift_while_something_else_is_trained():

@@ -72,6 +72,13 @@ def test_a_cache_is_held_against_the_layers_that_were_named(pair, tmp_path):
         _check(tmp_path, made_otherwise, SETTINGS)
 
 
+def test_a_layer_named_once_is_every_encoders(pair, tmp_path):
+    made = dataclasses.replace(pair.provenance, layer="layer3+layer3")
+    _check(tmp_path, made, SETTINGS.model_copy(update={"layer": "layer3"}))
+    with pytest.raises(UserError, match=r"params\.yaml says 'layer4\+layer4'"):
+        _check(tmp_path, made, SETTINGS.model_copy(update={"layer": "layer4"}))
+
+
 def test_a_cache_is_held_against_how_the_pixels_of_each_were_scaled(pair, tmp_path):
     _check(tmp_path, pair.provenance, SETTINGS.model_copy(update={"normalisation": "imagenet"}))
     first, second = pair.provenance.parts
