@@ -48,6 +48,11 @@ def test_a_search_is_followed_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) 
     assert studies.now()[0].best == TrialRow(0, "complete", 0.5, 1, {})
 
 
+def test_a_trial_that_reached_nothing_has_its_dot_too() -> None:
+    view = search_view([StudyRow("s", (trial(0, "complete", 0.3), trial(1, "pruned", 0.0)))])
+    assert '<circle class="cl-pruned"' in view
+
+
 def test_looking_for_searches_leaves_nothing_behind(root: Path) -> None:
     assert Studies().now() == ()
     assert not (root / "mlruns").exists()
