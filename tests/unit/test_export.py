@@ -229,9 +229,10 @@ def test_an_old_export_is_replaced_and_nothing_else_ever_is(lstm, tmp_path, monk
     captioner, folder = lstm
     monkeypatch.setattr(writer, "write_graph", lambda graph, target: shutil.copyfile(folder / "model.onnx", target))
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/letters.txt").write_text("dear")
-    with pytest.raises(UserError, match="something else than an export"):
-        export(captioner, tmp_path / "mine", captioner.decode)
+    for name, text in (("letters.txt", "dear"), ("model.onnx", "of another kind"), ("config.json", "{}")):
+        (tmp_path / "mine" / name).write_text(text)
+        with pytest.raises(UserError, match="something else than an export"):
+            export(captioner, tmp_path / "mine", captioner.decode)
     assert (tmp_path / "mine/letters.txt").exists()
     old = shutil.copytree(folder, tmp_path / "old")
     (old / "leftover").touch()
