@@ -16,6 +16,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from io import TextIOWrapper
 from itertools import count, islice
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def caption(captioner: Captioner, images: Sequence[Image.Image], settings: Decod
 @reported()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):  # a file's name may have bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     paths = files(options.images)
     with processes() as group:
         captioner = _captioner(options.model, options.alias).to(group.device)

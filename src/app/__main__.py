@@ -4,18 +4,21 @@
     python -m src.app --port 8000
     python -m src.app --host 0.0.0.0        for others too: whoever reaches this machine may then use it
 
-It needs no network and calls nowhere. Ctrl-C ends it.
+It needs no network and calls nowhere. Ctrl-C or SIGTERM ends it; what visitors have sent goes with it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
+import sys
 import tempfile
 import webbrowser
 from collections.abc import Sequence
 from threading import Thread, Timer
+from types import FrameType
 
 from src.errors import UserError, reported
 from src.launch import cores
@@ -28,6 +31,10 @@ OPEN_SECONDS = 1.0
 @reported()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    # By itself a signal would end the process at once, and leave what visitors have sent behind.
+    for number in (signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
     with tempfile.TemporaryDirectory(prefix="captionlab-") as uploads:
         # Read while the libraries are imported.
         os.environ |= {
@@ -55,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             Timer(OPEN_SECONDS, webbrowser.open, [address]).start()
         server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=3))
         server.run([listening])
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _address(host: str, port: int) -> str:

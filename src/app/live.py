@@ -48,15 +48,14 @@ def frames(speakers: Speakers, turns: Turns) -> APIRouter:
 
 
 def _captioned(data: bytes, speakers: Speakers, turns: Turns) -> Answer:
-    try:
-        picture = opened(data, "The frame")
-    except RefusedError as error:
-        raise HTTPException(415, str(error)) from None
     cast = speakers.now()
     with turns.taken(PATIENCE) as free:
         if not free:
             raise HTTPException(503, "Others are being captioned: the frame was dropped.")
         try:
-            return live(picture, cast)
+            # Within the turn: a small file may hold so many pixels that a crowd of them would fill the memory.
+            return live(opened(data, "The frame"), cast)
+        except RefusedError as error:
+            raise HTTPException(415, str(error)) from None
         except UserError as error:
             raise HTTPException(409, str(error)) from None

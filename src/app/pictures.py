@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -79,8 +80,9 @@ def jpeg(picture: Image.Image, side: int = SHOWN) -> bytes:
 
 def _politely(error: ImageError) -> str:
     if error.fault == "too large":
+        size = re.search(r"(\d+ x )?\d+(?= pixels)", error.detail)  # Pillow refuses the largest itself, in its words
         return (
-            f"{error.name} has too many pixels ({error.detail.partition(' pixels')[0]}); the page takes "
+            f"{error.name} has too many pixels{f' ({size[0]})' if size else ''}; the page takes "
             f"{MOST_PIXELS // 1_000_000} million. Scale it down and try again."
         )
     if error.fault == "truncated":

@@ -65,7 +65,11 @@ def search_view(studies: Sequence[StudyRow]) -> str:
     best = study.best
     lead = f"The best is trial {best.number} with validation CIDEr {best.value:.3f}. " if best else ""
     reached = {
-        state: [(float(trial.number), trial.value) for trial in study.trials if trial.state == state and trial.value]
+        state: [
+            (float(trial.number), trial.value)
+            for trial in study.trials
+            if trial.state == state and trial.value is not None
+        ]
         for state in ("complete", "pruned", "running")
     }
     lines = [

@@ -114,13 +114,20 @@ class Histories:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> History:
-        """Raises StoreError: the store cannot be opened."""
+        """Raises StoreError: the store cannot be opened, or not be read any more."""
         with self._lock:
             if time.monotonic() - self._read >= FRESH_SECONDS:
                 if self._client is None and store.exists():
                     self._client = store.connect()
                 if self._client is not None:
-                    self._history = _read(self._client)
+                    try:
+                        self._history = _read(self._client)
+                    except Exception as error:  # MLflow's, the database's or the network's
+                        self._client = None  # opened anew when somebody looks again
+                        raise store.StoreError(
+                            f"the MLflow store {store.redacted(store.address())} does not answer any more "
+                            f"({type(error).__name__}); the page looks again by itself"
+                        ) from None
                 self._read = time.monotonic()
             return self._history
 

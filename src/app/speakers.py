@@ -166,7 +166,12 @@ class Speakers:
     def _baseline(self) -> Speaker | None:
         if not self.places.baseline_report.exists() or (self.places.baseline / ABSENT_FILE).exists():
             return None
-        checkpoint = json.loads(self.places.baseline_report.read_text(encoding="utf-8"))["checkpoint"]
+        try:
+            checkpoint = json.loads(self.places.baseline_report.read_text(encoding="utf-8"))["checkpoint"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.places.baseline_report} is damaged ({error!r}): run `dvc repro -f baseline`"
+            ) from None
         if checkpoint == NONE or not self.places.baseline.exists():
             return None
         spoke = parameters(config.load(self.parameters), self.places).baseline

@@ -12,6 +12,7 @@ from pathlib import Path
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from src.errors import UserError
 from src.places import search_folder
 from src.search_space import Value
 from src.tune.study import JOURNAL, STORAGE_VARIABLE, open_storage
@@ -73,7 +74,7 @@ class Studies:
         """The searches that have a trial, the newest first.
 
         Raises:
-            UserError: their storage cannot be opened.
+            UserError: their storage cannot be opened, or not be read any more.
         """
         with self._lock:
             if time.monotonic() - self._read >= FRESH_SECONDS:
@@ -81,7 +82,14 @@ class Studies:
                 if self._storage is None and (address or (search_folder() / JOURNAL).exists()):
                     self._storage = open_storage(address)
                 if self._storage is not None:
-                    self._studies = tuple(_studies(self._storage))
+                    try:
+                        self._studies = tuple(_studies(self._storage))
+                    except Exception as error:  # files, databases and their drivers fail in ways of their own
+                        self._storage = None  # opened anew when somebody looks again
+                        raise UserError(
+                            f"the searches cannot be read ({type(error).__name__}): their storage is gone or does not "
+                            "answer; the page looks again by itself"
+                        ) from None
                 self._read = time.monotonic()
             return self._studies
 

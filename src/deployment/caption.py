@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,6 +139,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="0: one per core")
     parser.add_argument("--json", action="store_true", help="one JSON object per image")
     options = parser.parse_args()
+    if isinstance(sys.stdout, TextIOWrapper):  # a file's name may have bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     failed = 0
     try:
         captioner = Captioner(options.model, options.threads)

@@ -9,6 +9,7 @@ README.md         the same for people
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def export(
             f"this captioner is {len(captioner.decoder.members)} decoders that speak as one, and a graph holds one: "
             "export a model that was trained with train.members=1"
         )
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / MODEL_FILE).exists())):
+    if folder.exists() and not (folder.is_dir() and (_exported(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} holds something else than an export: name another folder (--out)")
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -87,6 +88,14 @@ def export(
     (temporary / "README.md").write_text(_readme(captioner, settings, side, quantised=pictures is not None), "utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
+
+
+def _exported(folder: Path) -> bool:
+    """Whether an export lies there: other models are called model.onnx too."""
+    try:
+        return "captioner" in json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_graph(graph: Graph, target: Path) -> None:

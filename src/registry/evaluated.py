@@ -138,7 +138,7 @@ def opened(folder: Path, places: Places) -> Captioner:
         UserError: there is no captioner, or a file is damaged.
     """
     captioner = Captioner.load(folder)
-    if folder == places.model and places.parameters.exists() and places.comparison.exists():
+    if folder.resolve() == places.model.resolve() and places.parameters.exists() and places.comparison.exists():
         whose = _report(places.comparison, "evaluate").get("origins", {}).get(captioner.name, {})
         if whose.get("digest") == captioner.digest():
             captioner.decode = parameters(Settings(), places).decode

@@ -49,9 +49,12 @@ class Served(PythonModel):  # type: ignore[misc]
         column = list(model_input["image"])
         if len(column) > MOST_IMAGES:
             raise _refused(f"{len(column)} images in one request: send {MOST_IMAGES} at the most")
-        pictures = [_picture(value, number) for number, value in enumerate(column)]
-        batches = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
-        return [{"caption": caption} for batch in batches for caption in self._captions(batch)]
+        said: list[dict[str, str]] = []
+        for start in range(0, len(column), BATCH):
+            # Decoded a batch at a time: the pictures of a whole request would take gigabytes.
+            batch = [_picture(value, start + place) for place, value in enumerate(column[start : start + BATCH])]
+            said += [{"caption": caption} for caption in self._captions(batch)]
+        return said
 
 
 def _recurrent(bundle: Path) -> Callable[[Sequence[Image.Image]], list[str]]:

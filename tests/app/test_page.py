@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -230,6 +232,22 @@ def test_the_page_answers_this_machine_alone_and_in_its_own_name(visit: Visit, a
         one.laddr.ip for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port
     ]
     assert listening == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_page_that_is_ended_leaves_nothing_of_its_visitors_behind(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "params.yaml").write_text("seed: 0\n", encoding="utf-8")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    sent = {"files": ("scene.png", png(exhibition.picture()))}
+    with served(tmp_path) as (address, process), httpx.Client(transport=httpx.HTTPTransport(retries=9)) as client:
+        client.post(f"{address}/gradio_api/upload", files=sent, timeout=60).raise_for_status()
+        assert list((tmp_path / "temporary").glob("captionlab-*/*/scene.png"))
+        os.kill(process, number)
+        psutil.Process(process).wait(30)
+    assert not list((tmp_path / "temporary").glob("captionlab-*"))
 
 
 def test_while_nothing_is_trained_every_room_says_what_to_do(visit: Visit, tmp_path: Path) -> None:

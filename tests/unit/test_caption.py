@@ -1,9 +1,18 @@
 """What `python -m src.caption` makes of its arguments before it looks at a picture."""
 
-import pytest
+import json
+import os
+import sys
+from types import SimpleNamespace
 
+import pytest
+import torch
+from PIL import Image
+
+from src import caption as command
 from src.caption import drawings, files, search
 from src.config import Decode
+from src.decoding.describe import Caption
 from src.errors import UserError
 
 
@@ -18,6 +27,20 @@ def test_a_folder_stands_for_the_images_in_it_and_below(tmp_path):
 def test_a_folder_without_images_is_an_error_that_names_it(tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path} holds no image"):
         files([tmp_path])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_whose_name_is_no_text_is_captioned_like_any_other(tmp_path, monkeypatch, capsys):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (8, 8)).save(path)
+    captioner = SimpleNamespace(decode=Decode(), to=lambda device: captioner)
+    monkeypatch.setattr(command, "_captioner", lambda folder, alias: captioner)
+    monkeypatch.setattr(command, "caption", lambda *_: [[Caption(("a", "dog"), -1.0, torch.ones(2, 1))]])
+
+    command.main([str(path), str(path), "--json"])
+    assert json.loads(capsys.readouterr().out)["image"] == str(path)
+    command.main([str(path), str(tmp_path)])
+    assert "caf\\udce9.png: A dog." in capsys.readouterr().out
 
 
 def test_images_of_one_name_are_drawn_into_files_of_their_own(tmp_path):

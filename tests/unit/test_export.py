@@ -149,6 +149,18 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_captioned(lstm, t
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_file_whose_name_is_no_text_is_captioned_like_any_other(tmp_path, monkeypatch, capsys):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    photographs(1)[0].save(path)
+    monkeypatch.setattr(standalone.Captioner, "__init__", lambda self, folder, threads: setattr(self, "beams", 1))
+    monkeypatch.setattr(standalone.Captioner, "pixels", lambda self, image: image)
+    monkeypatch.setattr(standalone.Captioner, "__call__", lambda self, seen: [[standalone.Caption("a dog", -1.0)]])
+    monkeypatch.setattr(sys, "argv", ["caption.py", str(path), "--json"])
+    assert standalone.main() == 0
+    assert json.loads(capsys.readouterr().out)["image"] == str(path)
+
+
 @pytest.mark.parametrize(
     "picture",
     [
@@ -219,9 +231,10 @@ def test_an_old_export_is_replaced_and_nothing_else_ever_is(lstm, tmp_path, monk
     captioner, folder = lstm
     monkeypatch.setattr(writer, "write_graph", lambda graph, target: shutil.copyfile(folder / "model.onnx", target))
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/letters.txt").write_text("dear")
-    with pytest.raises(UserError, match="something else than an export"):
-        export(captioner, tmp_path / "mine", captioner.decode)
+    for name, text in (("letters.txt", "dear"), ("model.onnx", "of another kind"), ("config.json", "{}")):
+        (tmp_path / "mine" / name).write_text(text)
+        with pytest.raises(UserError, match="something else than an export"):
+            export(captioner, tmp_path / "mine", captioner.decode)
     assert (tmp_path / "mine/letters.txt").exists()
     old = shutil.copytree(folder, tmp_path / "old")
     (old / "leftover").touch()

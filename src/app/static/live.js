@@ -1,7 +1,7 @@
 // The camera, captioned as fast as the model can: while it captions one frame, all others are dropped.
 (() => {
   const SIDE = 384, ANNOUNCE = 4000, RECENT = 5000, PAUSE = 250;
-  let running = null;
+  let running = null, starting = false;
 
   const part = (name) => document.querySelector(`.cl-live [data-part=${name}]`);
 
@@ -18,13 +18,25 @@
     return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
   }
 
+  const REFUSED = {
+    NotAllowedError: "The camera was not allowed: allow it in the browser's address bar.",
+    NotFoundError: "No camera was found.",
+    NotReadableError: "The camera cannot be read: another program may be using it.",
+  };
+
   async function begin() {
+    if (!navigator.mediaDevices) {
+      return say("The browser gives the camera only to pages at localhost or https://. Open the page there, or send a photograph under Caption.", true);
+    }
+    if (starting) return; // a second camera would never be stopped
+    starting = true;
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
     } catch (error) {
-      const why = error.name === "NotAllowedError" ? "The camera was not allowed: allow it in the browser's address bar." : "No camera was found.";
-      return say(why, true);
+      return say(REFUSED[error.name] ?? `The camera cannot be used (${error.name}).`, true);
+    } finally {
+      starting = false;
     }
     const video = part("video");
     const own = (running = { stream, shown: 0, times: [] });

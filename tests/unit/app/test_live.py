@@ -54,6 +54,17 @@ def test_a_frame_is_dropped_where_all_turns_are_taken(
         assert client.post("/live", content=frame).status_code == 503
 
 
+def test_no_more_frames_are_decoded_at_once_than_there_are_turns(
+    client: TestClient, frame: bytes, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PATIENCE", 0.01)
+    decoded: list[str] = []
+    monkeypatch.setattr(live, "opened", lambda data, name: decoded.append(name))
+    with turns.taken():
+        client.post("/live", content=frame)
+    assert not decoded
+
+
 def test_what_is_no_frame_is_refused(client: TestClient, frame: bytes) -> None:
     assert client.post("/live", content=b"hello").status_code == 415
     assert client.post("/live", content=b"\0" * (live.MOST_FRAME_BYTES + 1)).status_code == 413

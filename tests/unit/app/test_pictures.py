@@ -35,6 +35,10 @@ def test_pictures_of_the_usual_formats_are_opened_whatever_they_are_called(kind:
             encoded(Image.new("1", (9000, 6000))),
             "notes.png has too many pixels (9000 x 6000); the page takes 40 million",
         ),
+        (
+            encoded(Image.new("1", (20000, 20000))),
+            "notes.png has too many pixels (400000000); the page takes 40 million",
+        ),
     ],
 )
 def test_what_cannot_be_captioned_is_refused_by_name_with_the_way_out(data: bytes, told: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from src.app.progress_view import resources_view, training_view
 from src.app.runs import SILENT_SECONDS, TOGETHER, Course, Histories, History, RunRow, chosen
+from src.store import StoreError
 
 
 def row(model: str, status: str = "FINISHED", kind: str = "train", **facts: Any) -> RunRow:
@@ -52,3 +53,19 @@ def test_looking_at_a_store_that_is_not_there_does_not_make_it(tmp_path: Path, m
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert Histories().now() == History()
     assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_store_that_went_away_is_told_and_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(client: object) -> History:
+        raise ConnectionError
+
+    opened: list[object] = []
+    monkeypatch.setattr("src.store.exists", lambda: True)
+    monkeypatch.setattr("src.store.connect", lambda: opened.append(object()) or opened[-1])
+    histories = Histories()
+    monkeypatch.setattr("src.app.runs._read", gone)
+    with pytest.raises(StoreError, match="does not answer any more"):
+        histories.now()
+    monkeypatch.setattr("src.app.runs._read", lambda client: History())
+    assert histories.now() == History()
+    assert len(opened) == 2

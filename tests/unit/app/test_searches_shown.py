@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import optuna
@@ -9,6 +10,7 @@ import pytest
 
 from src.app.progress_view import search_view
 from src.app.trials import Studies, StudyRow, TrialRow
+from src.errors import UserError
 from src.places import search_folder
 from src.tune.journal import open_journal
 from src.tune.study import JOURNAL
@@ -48,6 +50,11 @@ def test_a_search_is_followed_while_it_goes_on(monkeypatch: pytest.MonkeyPatch) 
     assert studies.now()[0].best == TrialRow(0, "complete", 0.5, 1, {})
 
 
+def test_a_trial_that_reached_nothing_has_its_dot_too() -> None:
+    view = search_view([StudyRow("s", (trial(0, "complete", 0.3), trial(1, "pruned", 0.0)))])
+    assert '<circle class="cl-pruned"' in view
+
+
 def test_looking_for_searches_leaves_nothing_behind(root: Path) -> None:
     assert Studies().now() == ()
     assert not (root / "mlruns").exists()
@@ -58,3 +65,20 @@ def test_the_view_names_the_best_trial_and_its_command() -> None:
     assert "The best is trial 0 with validation CIDEr 0.300" in view
     assert "<code>dvc exp run -S model.rnn=gru</code>" in view
     assert "python -m src.tune" in search_view([])
+
+
+def test_searches_that_were_deleted_meanwhile_are_told_and_new_ones_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.app.trials.FRESH_SECONDS", 0.0)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def begun(name: str) -> None:
+        optuna.create_study(storage=open_journal(search_folder() / JOURNAL), study_name=name).ask()
+
+    begun("old")
+    studies = Studies()
+    assert [one.name for one in studies.now()] == ["old"]
+    shutil.rmtree(search_folder())
+    with pytest.raises(UserError, match="the searches cannot be read"):
+        studies.now()
+    begun("new")
+    assert [one.name for one in studies.now()] == ["new"]

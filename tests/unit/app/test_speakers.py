@@ -28,3 +28,14 @@ def test_blip_is_named_and_asked_as_it_was_evaluated(tmp_path: Path, monkeypatch
 
         assert (speaker.name, speaker.origin) == ("BLIP", "hub/evaluated")
         assert (speaker.model.checkpoint, speaker.model.prompt) == ("hub/evaluated", "a picture of")
+
+
+def test_a_damaged_report_costs_the_page_blip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    places = Places.below(tmp_path)
+    places.baseline_report.parent.mkdir()
+    for text in ("<<<<<<< HEAD", "{}", "[]"):
+        places.baseline_report.write_text(text, encoding="utf-8")
+        [note] = Speakers(places).now().notes
+        assert "baseline.json is damaged" in note

@@ -29,7 +29,8 @@ def evaluated(folder: Path, digest: str | None = None, **search: object) -> Plac
 def test_the_last_runs_model_searches_as_it_was_evaluated(tmp_path: Path) -> None:
     places = evaluated(tmp_path, length_penalty=1.5, block_ngrams=3)
 
-    assert opened(places.model, places).decode == Decode(length_penalty=1.5, block_ngrams=3)
+    for folder in (places.model, places.model / ".." / places.model.name):
+        assert opened(folder, places).decode == Decode(length_penalty=1.5, block_ngrams=3)
 
 
 def test_a_model_that_was_not_evaluated_searches_as_it_was_trained(tmp_path: Path) -> None:

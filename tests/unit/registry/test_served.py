@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pipelines
 import pytest
 import tiny
@@ -31,6 +32,7 @@ from src.config import Decode
 from src.models.baseline import MODEL_FOLDER, Baseline
 from src.models.captioner import Captioner
 from src.places import Places
+from src.registry import served as serving
 from src.registry.evaluated import evaluated
 from src.registry.promotion import promote
 from src.registry.registration import NEEDED, NEEDED_BY_BLIP, PROJECT, pack, requirements
@@ -127,6 +129,23 @@ def imported(modules: list[str], code: Path) -> set[str]:
             for name in (name.split(".")[0] for name in names):
                 found |= {owner.lower().replace("_", "-") for owner in owners.get(name, [])[:1]}
     return found
+
+
+def test_no_more_pictures_are_decoded_at_once_than_are_captioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    held: list[int] = []
+
+    def captions(pictures: list[int]) -> list[str]:
+        held.append(len(decoded))
+        decoded.clear()
+        return [f"picture {number}" for number in pictures]
+
+    monkeypatch.setattr(serving, "_picture", lambda value, number: decoded.append(number) or number)
+    model = serving.Served()
+    model._captions = captions  # type: ignore[assignment]
+    said = model.predict(None, pd.DataFrame({"image": ["picture"] * 40}))  # type: ignore[arg-type]
+    assert [one["caption"] for one in said] == [f"picture {number}" for number in range(40)]
+    assert max(held) <= serving.BATCH
 
 
 def test_a_packed_model_holds_no_pickle(packed: Path) -> None:
