@@ -15,6 +15,7 @@ from src.app.pictures import MOST_BYTES
 from src.app.stills import files
 
 STATIC = Path(__file__).with_name("static")
+SCRIPTS = ("looks.js", "live.js", "keys.js")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 FIXED_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
@@ -57,7 +58,7 @@ def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
             primary_hue="blue", neutral_hue="slate", radius_size="md", font=list(FONT), font_mono=list(FIXED_FONT)
         ),
         css=_static("page.css"),
-        head=f"<style>{_static('frame.css')}</style><script>{_static('looks.js')}{_static('live.js')}</script>",
+        head=f"<style>{_static('frame.css')}</style><script>{''.join(map(_static, SCRIPTS))}</script>",
     )
     return mounted
 

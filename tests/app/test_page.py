@@ -93,6 +93,15 @@ def test_the_visitor_chooses_the_beam_and_how_many_captions_are_shown(visit: Vis
     expect(page.locator(".cl-more summary").first).to_have_text("1 more")
 
 
+def test_sliders_are_set_with_the_keyboard_alone(visit: Visit) -> None:
+    page = visit()
+    captioned(page)
+    expect(page.locator(".cl-more summary").first).to_have_text("2 more")
+    page.get_by_role("button", name="How to search").click()
+    page.locator("#alternatives input[type=range]").press("ArrowLeft")
+    expect(page.locator(".cl-more summary").first).to_have_text("1 more")
+
+
 def test_a_file_that_is_no_picture_is_refused_politely_and_the_next_one_is_captioned(visit: Visit) -> None:
     page = visit()
     upload(page, b"Dear diary, ...", "diary.png")
