@@ -16,7 +16,8 @@ def comparison_view(found: Comparison) -> str:
     """HTML of an evaluation: who is champion and why, a panel per metric, and which differences are more than luck."""
     images = f" on {found.images:,} test images" if found.images else ""
     champion = (
-        f'<p class="cl-lead"><span class="cl-badge">champion</span> {escape(found.champion)}</p>'
+        f'<p class="cl-lead"><span class="cl-badge">champion</span> {escape(found.champion)}, '
+        "when these figures were promoted</p>"
         if found.champion
         else ""
     )
