@@ -102,15 +102,15 @@ def test_its_averages_begin_with_that_decoder(tunable, monkeypatch):
     ciders = iter([0.9, 0.1, *[0.0] * 20])  # the latest weights of the first epoch are the best
     monkeypatch.setattr(trainer.validation, "_cider", lambda own: next(ciders))
     begun: list[bool] = []
-    learn = trainer.learner.encoder.learn
+    train_epoch = trainer.train_epoch
 
-    def noted(*arguments: Any, **options: Any) -> None:
+    def noted(*arguments: Any) -> dict[str, float]:
         begun.append(all(map(torch.equal, trainer.average.values, trainer.learner.decoder.parameters())))
-        learn(*arguments, **options)
+        return train_epoch(*arguments)
 
-    monkeypatch.setattr(trainer.learner.encoder, "learn", noted)
+    monkeypatch.setattr(trainer, "train_epoch", noted)
     fitted(trainer)
-    assert begun == [True]
+    assert begun == [True, False, False, True]
 
 
 def test_the_controller_begins_anew(tunable, worse):
