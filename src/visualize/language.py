@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from src.visualize.style import HEADING, INK, QUIET, RULE, SMALL, WIDTH, colour, styled
 
@@ -69,6 +70,7 @@ def _lengths(axes: Axes, models: Mapping[str, Captions], people: Captions) -> No
     axes.set_title("Words in a caption", pad=18)
     axes.text(0, 1.015, "share of captions; people in grey", transform=axes.transAxes, size=SMALL, color=QUIET)
     axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
 
 
