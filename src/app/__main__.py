@@ -65,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    if number != signal.SIGTERM:  # which the server has a handler for while it serves: it would not end in the middle
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        sys.exit(128 + number)
 
 
 def _address(host: str, port: int) -> str:
