@@ -80,10 +80,10 @@ def kill_at_random(folder: Path, environment: Mapping[str, str], seconds: float,
             if search.poll() is not None:
                 search = _begin(folder, environment)
                 continue
-            found = _processes(search)
-            if not any(kind == "worker" for kind, _ in found):
+            alive = _processes(search)
+            if not any(kind == "worker" for kind, _ in alive):
                 continue  # nothing is trained yet: a kill would only put that off
-            kind, victim = dice.choice(found)
+            kind, victim = dice.choice(alive)
             victim.kill()
             report.kills[kind] = report.kills.get(kind, 0) + 1
             if kind == "command":

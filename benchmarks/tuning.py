@@ -4,9 +4,8 @@
 
 Each study is `python -m src.tune` on this folder's outputs/dataset and outputs/embeddings with params.yaml's space,
 in a temporary folder, for so many seconds of wall-clock. The two of a seed run side by side, each with half of the
-cores: whatever slows the machine slows both. Two curves come out: over seconds, which
-the machine decides, and over epochs of training, which it does not. A trial counts when it has ended, a pruned one for
-what it had reached.
+cores: whatever slows the machine slows both. Two curves come out: over seconds, which the machine decides, and over
+epochs of training, which it does not. A trial counts when it has ended, a pruned one for what it had reached.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,7 +42,7 @@ class Ensemble(nn.Module):
             member.next(words, own, before) for member, own, before in zip(self._decoders(), memory, state, strict=True)
         ]
         scores, states, attention = zip(*told, strict=True)
-        mean = torch.stack(scores).logsumexp(dim=0) - torch.tensor(float(len(told))).log()
+        mean = torch.stack(scores).logsumexp(dim=0) - math.log(len(told))
         return mean, states, torch.stack(attention).mean(dim=0)
 
     @staticmethod

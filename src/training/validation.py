@@ -58,9 +58,10 @@ class Validation(Generic[P]):
     def _each(self, look: Callable[[P], T], read: Reader) -> Iterator[T]:
         own, step = self._own, self.batch_images
         order = [own[start : start + step] for start in range(0, len(own), step)]
-        with torch.inference_mode():
-            for batch in read_ahead(self.images, order, read, self.group.device):
-                yield look(batch)
+        for batch in read_ahead(self.images, order, read, self.group.device):
+            with torch.inference_mode():  # not round the yield: whoever takes the results would be in it too
+                found = look(batch)
+            yield found
 
     def _cider(self, own: Sequence[Sequence[str]]) -> float:
         captions: list[Sequence[str]] = [()] * len(self.images)
