@@ -88,8 +88,13 @@ def expected(encoder, manifest, data) -> np.ndarray:
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Up to the last digit of half precision, which the size of the batch may change."""
-    return found.dtype == np.float16 and np.allclose(found, expected, rtol=2e-3, atol=1e-4)
+    """Up to the last digits of half precision, which the size of the batch may change: an encoder that has learnt
+    nothing says little above zero."""
+    return found.dtype == np.float16 and np.allclose(found, expected, rtol=2e-3, atol=0.05 * expected.max())
+
+
+def test_grids_of_different_images_are_not_the_same(expected):
+    assert not any(same(expected[row], expected[row - 1]) for row in range(IMAGES))
 
 
 def test_row_i_is_the_grid_of_image_i(fill, expected):
