@@ -180,7 +180,9 @@ def test_an_encoder_is_rebuilt_from_what_is_kept_with_a_captioner(encoder):
 def test_every_family_is_rebuilt(name):
     encoder = random_encoder(name, image_size=96)
     again = encoders.rebuild(encoder.provenance, encoder.used_state(), "bundle")
-    torch.testing.assert_close(again(pictures(size=96)), encoder(pictures(size=96)))
+    expected = encoder(pictures(size=96))
+    # Random weights leave little of the signal, and a provenance rounds what pixels are scaled by.
+    torch.testing.assert_close(again(pictures(size=96)), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_densenets_published_names_are_those_of_a_time_that_allowed_points(tmp_path):
@@ -197,7 +199,7 @@ def test_an_encoder_with_its_own_scaling_is_rebuilt_with_it():
     encoder = random_encoder("shufflenet_v2_x0_5", normalisation="half")
     again = encoders.rebuild(encoder.provenance, encoder.used_state(), "bundle")
     with torch.inference_mode():
-        torch.testing.assert_close(again(pictures()), encoder(pictures()))
+        assert torch.equal(again(pictures()), encoder(pictures()))
 
 
 def test_weights_of_another_encoder_are_no_rebuilding(encoder):

@@ -72,7 +72,9 @@ def test_networks_ported_from_tensorflow_see_what_torchvision_shows_them(name):
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in networks.NORMALISATIONS["imagenet"])
     with torch.inference_mode():
         published((pictures(96) / 255 - mean) / std)
-        torch.testing.assert_close(encoder(pictures(96)), seen[0].flatten(2).transpose(1, 2), rtol=1e-3, atol=1e-4)
+        expected = seen[0].flatten(2).transpose(1, 2)
+        # Random weights leave little of the signal: what is near enough is a share of it.
+        torch.testing.assert_close(encoder(pictures(96)), expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
 
 
 def test_efficientnet_lite_gives_the_grid_of_its_own_package():
