@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from src.config import Decode, Embed
+from src.data.vocabulary import Vocabulary
 from src.decoding.describe import describe
 from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
@@ -109,6 +111,9 @@ def test_without_its_encoder_it_captions_cached_grids_only(folder):
 
 def test_weights_words_and_encoder_are_in_its_digest(captioner):
     before = captioner.digest()
+    other_words = replace(captioner, vocabulary=Vocabulary(["wolf", *captioner.vocabulary.words[5:]]))
+    other_encoder = replace(captioner, provenance=replace(captioner.provenance, weights="other"))
+    assert len({before, other_words.digest(), other_encoder.digest()}) == 3
     with torch.no_grad():
         next(captioner.decoder.parameters()).view(-1)[0] += 1e-3
     assert captioner.digest() != before
