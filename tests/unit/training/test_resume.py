@@ -151,5 +151,9 @@ def test_a_finished_run_leaves_no_state(folder):
     assert not folder.folder.exists()
 
 
-def test_waiting_for_the_lock_says_nothing(folder, caplog):
+def test_holding_and_refusing_states_is_not_logged(tmp_path, caplog):
+    first = ResumeFolder(tmp_path, "run")
+    with pytest.raises(UserError, match="identical run is at work"):
+        ResumeFolder(tmp_path, "run")
+    first.close()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
