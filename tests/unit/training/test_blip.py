@@ -126,11 +126,14 @@ def test_validation_hears_what_the_baseline_says(colours: Coloured):
 
 def test_pictures_are_moved_but_neither_mirrored_nor_recoloured():
     torch.manual_seed(0)
-    ramp = torch.arange(24, dtype=torch.uint8).expand(5, 3, 24, 24)
+    ramp = torch.arange(24, dtype=torch.uint8).expand(5, 3, 24, 24).clone()
+    ramp[:, 1] = 100 - 2 * ramp[:, 1]  # so that every colour is one of its own
     found = moved(ramp, 0.2)
     assert found.shape == ramp.shape and found.dtype == torch.uint8
     assert not torch.equal(found, ramp)
-    assert (found.int().diff(dim=3) >= 0).all()  # still from left to right
+    assert (found[:, 0].int().diff(dim=2) >= 0).all()  # still from left to right
+    colours, painted = ({*map(tuple, seen.movedim(1, 3).flatten(0, 2).tolist())} for seen in (found, ramp))
+    assert colours <= painted
     assert torch.equal(moved(ramp, 0.0), ramp)
 
 
