@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import tiny
 import torch
 
@@ -40,15 +41,15 @@ def test_greedy_captions_heed_blocked_ngrams():
 
 def test_chosen_rows_are_described_in_their_order_whatever_the_batch():
     grids, rows = tiny.grids(9), [7, 0, 3, 8, 1]
-    everything = [
-        [found[0].words for found in describe_rows(tiny.decoder(), tiny.vocabulary(), grids, rows, settings)]
-        for settings in (Decode(beam_size=2, max_words=5, batch_images=size) for size in (1, 2, 128))
-    ]
     alone = [
         describe(tiny.decoder(), tiny.vocabulary(), torch.from_numpy(grids[[row]]), Decode(beam_size=2, max_words=5))
         for row in rows
     ]
-    assert everything == [[found[0][0].words for found in alone]] * 3
+    expected = [(found[0].words, pytest.approx(found[0].log_probability, abs=1e-4)) for (found,) in alone]
+    for size in (1, 2, 128):
+        settings = Decode(beam_size=2, max_words=5, batch_images=size)
+        found = describe_rows(tiny.decoder(), tiny.vocabulary(), grids, rows, settings)
+        assert [(captions[0].words, captions[0].log_probability) for captions in found] == expected
 
 
 def test_a_sentence_begins_with_a_capital_and_ends_with_a_full_stop():
