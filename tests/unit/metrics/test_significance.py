@@ -84,8 +84,10 @@ def test_the_seed_decides_and_the_split_into_blocks_is_not_seen(monkeypatch):
     figures = np.random.default_rng(6).random(50)
     assert compared(one=figures) == compared(one=figures)
     monkeypatch.setattr("src.metrics.significance._CELLS", 50 * 30)
-    low, high = compared(one=figures).intervals["one"]["metric"]
+    result = compared(one=figures + 1, two=figures)
+    low, high = result.intervals["two"]["metric"]
     assert low < figures.mean() < high
+    assert result.pairs[0].p == 1 / 401  # of all 400 resamples, whatever block they are in
 
 
 def test_models_of_other_images_are_refused():
