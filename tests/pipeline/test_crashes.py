@@ -144,7 +144,8 @@ def test_asked_to_stop_it_saves_and_goes_on(tmp_path, command, uninterrupted):
         assert newest(folder) > before
 
         assert command(folder, "-m", "src.launch", "stages.train").wait(SECONDS) == 0
-        assert (folder / "outputs" / "model").exists()
+        assert "resumed at step" in (tmp_path / f"log-{2 * number + 1}").read_text()
+        assert laboratory.weights(folder) == uninterrupted
 
 
 def test_one_of_two_processes_is_killed_and_the_run_goes_on_by_itself(tmp_path, command):

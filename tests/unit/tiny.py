@@ -69,10 +69,15 @@ def decoder(rnn: str = "lstm", seed: int = 0, vocab_size: int = len(WORDS) + 4, 
             dropout=dropout,
         )
     )
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter += torch.randn_like(parameter) * 0.4
+    moved(made)
     return made.eval()
+
+
+def moved(decoder: Decoder) -> None:
+    """Draw weights with which a decoder that has learnt nothing says several words."""
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter += torch.randn_like(parameter) * 0.4
 
 
 def settings(**sections: dict[str, Any]) -> Settings:

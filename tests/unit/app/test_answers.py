@@ -42,6 +42,7 @@ def test_every_speaker_answers_with_captions_looks_and_its_time() -> None:
     )
     found = answers(PHOTOGRAPH, cast, beam_size=3, alternatives=2)
     assert [(answer.name, answer.champion) for answer in found] == [("GRU", True), ("LSTM", False)]
+    assert any(said.words for answer in found for said in answer.said)
     for answer in found:
         assert len(answer.said) == 2
         assert answer.seconds > 0

@@ -42,6 +42,8 @@ def trained(
     torch.set_num_threads(1)
     states = ResumeFolder(folder, "run") if folder and group.is_main else None
     trainer = tiny.trainer(settings, described, group)
+    # One that says several words: CIDEr is 0 of one that has learnt nothing.
+    trainer.learner.decoder.load_state_dict(tiny.decoder(settings.model.rnn).state_dict())
     state = group.from_main(states.load() if states else None)
     if state is not None:
         trainer.restore(state)
@@ -65,6 +67,7 @@ def test_two_processes_give_the_curves_and_weights_of_one(ranks, settings, descr
     first, second = ranks(trained, settings, described)
     alone = trained(tiny.ALONE, settings, described)
     assert first["history"] == second["history"]
+    assert all(row[FIGURES.index("val_CIDEr")] > 0 for row in first["history"])
     np.testing.assert_allclose(first["history"], alone["history"], rtol=1e-5)
     for name, value in alone["weights"].items():
         assert np.array_equal(first["weights"][name], second["weights"][name]), name
