@@ -14,13 +14,38 @@ from filelock import FileLock
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from src.errors import UserError
+
 BLOCK = 4096
+BEGINNING = b'{"op_code"'
+"""Of every line that Optuna writes."""
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """The studies kept in a file, made when it is missing; any number of processes may have it open."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path), MendingLock(path)))  # type: ignore[arg-type]
+    """The studies kept in a file, made when it is missing; any number of processes may have it open.
+
+    Raises:
+        UserError: it cannot be opened, is something else than a journal (and stays as it is), or is damaged.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not _begins_as_a_journal(path):
+            raise UserError(f"{path} is no journal of studies and was left alone: name another file (--storage)")
+        return JournalStorage(JournalFileBackend(str(path), MendingLock(path)))  # type: ignore[arg-type]
+    except OSError as error:
+        raise UserError(f"studies cannot be kept in {path} ({error.strerror}): name another file (--storage)") from None
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise UserError(
+            f"the journal of studies {path} is damaged ({type(error).__name__}: {error}): move it away and begin anew, "
+            "or bring back a copy"
+        ) from error
+
+
+def _begins_as_a_journal(path: Path) -> bool:
+    """Or as what a killed process wrote of its first line."""
+    with path.open("rb") as file:
+        head = file.read(len(BEGINNING))
+    return BEGINNING.startswith(head)
 
 
 class MendingLock:
