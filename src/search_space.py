@@ -27,6 +27,7 @@ Value = bool | int | float | str
 """What a parameter may be."""
 SEARCHED = ("model", "train")
 _SAME = "it is the same for all trials, or their figures could not be compared"
+_KINDS = ("bool", "int", "float", "str")
 _NO_CNN = "in no trial does the CNN learn"
 _NO_REWARDS = "in no trial are captions rewarded"
 NOT_SEARCHED = {
@@ -119,9 +120,15 @@ def _entry(key: str, kind: type[Range] | type[Choice], given: Any) -> Range | Ch
         return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join([key, *(str(part) for part in first["loc"])])
-        known = f" (known here: {', '.join(kind.model_fields)})" if first["type"] == "extra_forbidden" else ""
-        raise ValueError(f"tune.space.{where}: {first['msg'].removeprefix('Value error, ')}{known}") from None
+        place = [str(part) for part in first["loc"]]
+        if place and place[-1] in _KINDS:  # of none of the kinds that a value may have
+            wanted = "a number" if place[0] in ("low", "high") else "a word, a number, true or false"
+            told = f"{'.'.join([key, *place[:-1]])} is {first['input']!r}: give {wanted}"
+        else:
+            known = f" (known here: {', '.join(kind.model_fields)})" if first["type"] == "extra_forbidden" else ""
+            given = "" if first["type"] in ("value_error", "missing", "extra_forbidden") else f" is {first['input']!r}"
+            told = f"{'.'.join([key, *place])}{given}: {first['msg'].removeprefix('Value error, ')}{known}"
+        raise ValueError(f"tune.space.{told}") from None
 
 
 Space = Annotated[dict[str, Range | Choice], BeforeValidator(_flattened)]
@@ -129,7 +136,7 @@ Space = Annotated[dict[str, Range | Choice], BeforeValidator(_flattened)]
 
 
 def checked(space: Mapping[str, Range | Choice], settings: BaseModel) -> dict[str, Range | Choice]:
-    """The space, with choices and conditions of the types that `settings` has: YAML takes 1e-3 for a word.
+    """The space, with choices, ends and conditions of the types that `settings` has: YAML takes 1e-3 for a word.
 
     Raises:
         ValueError: a parameter does not exist, may not be searched, or does not accept what the space offers; the
@@ -156,8 +163,8 @@ def checked(space: Mapping[str, Range | Choice], settings: BaseModel) -> dict[st
             name: _accepted(settings, name, value, f"tune.space.{key}.when.{name} is")
             for name, value in entry.when.items()
         }
-        changes = {"when": when, "choices": values} if isinstance(entry, Choice) else {"when": when}
-        found[key] = _entry(key, type(entry), entry.model_dump() | changes)
+        typed = {"choices": values} if isinstance(entry, Choice) else dict(zip(("low", "high"), values, strict=True))
+        found[key] = _entry(key, type(entry), entry.model_dump() | typed | {"when": when})
     return found
 
 

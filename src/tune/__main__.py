@@ -87,6 +87,8 @@ def _supervise(search: Search, environment: dict[str, str], stop: StopRequest, b
             if tune.timeout and time.monotonic() - begun >= tune.timeout:
                 break
             time.sleep(LOOK_SECONDS)
+        if stop:
+            console.print("stopping: trials at work save their state first", highlight=False)
         force.stop()
         progress.show(search.trials())
     left = len(search.trials()) - len(search.finished())

@@ -84,16 +84,17 @@ class Search:
         return str(self.study.user_attrs.get(RUN, ""))
 
 
-def open_search(settings: Settings, places: Places, address: str | None = None) -> Search:
+def open_search(settings: Settings, places: Places, address: str | None = None, only: str | None = None) -> Search:
     """Open the study of these parameters on this data; a new one begins with params.yaml as it is.
 
     Args:
         address: an Optuna storage URL (postgresql://...) or the path of a journal; None: the environment's
             OPTUNA_STORAGE, else mlruns/optuna/journal.log.
+        only: the name of the one study that is wanted.
 
     Raises:
-        UserError: inputs are missing, the storage cannot be opened, there is nothing to search, or params.yaml lies
-            outside its own space.
+        UserError: inputs are missing, the storage cannot be opened, there is nothing to search, params.yaml lies
+            outside its own space, or this is another study than the wanted one.
     """
     if not settings.tune.space:
         raise UserError("tune.space is empty: name in params.yaml what may be tried (src/search_space.py shows how)")
@@ -116,6 +117,11 @@ def open_search(settings: Settings, places: Places, address: str | None = None) 
         ),
     }
     name = f"captionlab-{fingerprint(identity)}"
+    if only is not None and name != only:
+        raise UserError(
+            f"params.yaml or what it is prepared from has changed since study {only} began: put it back to go on with "
+            "that, or give `python -m src.tune` again for the search that it describes now"
+        )
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = open_storage(address or os.environ.get(STORAGE_VARIABLE) or None)
     news = _news(storage, name, identity)

@@ -42,11 +42,12 @@ log = logging.getLogger(__name__)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.launch src.tune.worker")
     parser.add_argument("--trials", type=int, help="instead of tune.trials")
+    parser.add_argument("--study", help="work for this one alone")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     settings = with_tune(config.load(), trials=options.trials)
     with processes() as group, stop_requests() as stop:
-        work(settings, Places(), group, stop)
+        work(settings, Places(), group, stop, options.study)
 
 
 def with_tune(settings: Settings, **changes: object) -> Settings:
@@ -55,14 +56,17 @@ def with_tune(settings: Settings, **changes: object) -> Settings:
     return validated({**settings.model_dump(), "tune": tune}, "command line")
 
 
-def work(settings: Settings, places: Places, group: Group, stop: StopRequest) -> None:
+def work(settings: Settings, places: Places, group: Group, stop: StopRequest, study: str | None = None) -> None:
     """Do trials until the study has all it wants, and nobody else is at work whose trial might be left.
 
+    Args:
+        study: the only one to work for; None for that of `settings`.
+
     Raises:
-        UserError: trial after trial fails, or the study cannot be opened.
+        UserError: trial after trial fails, or the study cannot be opened or is another one by now.
         KeyboardInterrupt, Terminated: the worker was asked to stop; its trial's state is saved, the trial given back.
     """
-    desk = Desk(open_search(settings, places)) if group.is_main else None
+    desk = Desk(open_search(settings, places, only=study)) if group.is_main else None
     failures = 0
     while True:
         taken = desk.next() if desk and not stop else None

@@ -87,10 +87,10 @@ class Workforce:
 
     def _start(self, number: int) -> None:
         self._search.folder.mkdir(parents=True, exist_ok=True)
-        trials = str(self._search.settings.tune.trials)
+        options = ["--trials", str(self._search.settings.tune.trials), "--study", self._search.name]
         with self.log(number).open("ab") as log:
             self._workers[number] = subprocess.Popen(
-                [sys.executable, "-m", "src.launch", "src.tune.worker", "--trials", trials],
+                [sys.executable, "-m", "src.launch", "src.tune.worker", *options],
                 env=self._environment | _gpu(number, self._search.settings.train.processes),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -299,6 +299,13 @@ def test_other_data_or_another_space_begin_another_study_and_say_so(folder):
     assert second.news == f"study {second.name} begins anew, for tune.space changed since {first.name}"
 
 
+def test_a_worker_whose_study_is_another_one_by_now_begins_none(folder):
+    """Started again after params.yaml was edited, it would search for somebody who is not there."""
+    with pytest.raises(UserError, match="has changed since study captionlab-former began"):
+        worker.work(config.load(), Places(), Group(0, 1, torch.device("cpu")), StopRequest(), study="captionlab-former")
+    assert not searching.trials(folder)
+
+
 def test_a_space_that_is_empty_or_has_not_what_params_yaml_has_is_refused(folder):
     searching.change(folder, tune={"space": {"model": {"rnn": ["lstm"]}}})
     with pytest.raises(UserError, match=r"model\.rnn is 'gru' in params\.yaml"):

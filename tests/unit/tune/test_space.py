@@ -47,10 +47,21 @@ def test_numbers_that_yaml_takes_for_words_are_numbers():
     assert found["train.clip_norm"].when == {"train.learning_rate": 0.0001}
 
 
+def test_the_ends_of_what_counts_are_whole_numbers_however_they_are_written():
+    for low, high in ((128.0, 384.0), ("1e2", 384), (100, 384.0)):
+        found = space({"model.hidden_size": {"low": low, "high": high}})["model.hidden_size"]
+        assert [type(end) for end in found.values] == [int, int]
+    with pytest.raises(ValidationError, match=r"hidden_size offers 128\.5"):
+        space({"model.hidden_size": {"low": 128.5, "high": 384}})
+
+
 @pytest.mark.parametrize(
     ("offered", "complaint"),
     [
         ({"model": {"hiden_size": [8, 16]}}, "hiden_size: there is no such parameter"),
+        ({"model": {"dropout": {"low": "small", "high": 0.5}}}, "model.dropout.low is 'small': give a number"),
+        ({"model": {"rnn": ["lstm", None]}}, "model.rnn.choices.1 is None: give a word, a number, true or false"),
+        ({"model": {"dropout": {"low": 0.1, "high": 0.5, "step": 0.1}}}, "model.dropout.step is 0.1: Input should be"),
         ({"embed": {"encoder": ["a", "b"]}}, "embed.encoder: there is no such parameter"),
         ({"train": {"epochs": [3, 5]}}, "train.epochs cannot be searched"),
         ({"train": {"processes": [1, 2]}}, "train.processes cannot be searched"),
