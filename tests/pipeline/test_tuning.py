@@ -131,6 +131,7 @@ def test_when_time_is_over_the_trial_waits(tmp_path):
     ended = tune(folder, "--timeout", "25")
     assert ended.returncode == 0, ended.stderr
     states = [trial.state for trial in searching.trials(folder)]
+    assert "25 seconds are over" in ended.stdout
     assert f"{states.count(TrialState.WAITING)} were begun and wait" in ended.stdout
     assert states.count(TrialState.RUNNING) == 0
 
