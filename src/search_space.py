@@ -95,7 +95,12 @@ class Choice(Section):
 def _flattened(raw: Any) -> dict[str, Range | Choice]:
     if not isinstance(raw, Mapping):
         raise ValueError(f"tune.space is {raw!r}: give parameters and what they may be")
-    return dict(_entries("", raw))
+    found: dict[str, Range | Choice] = {}
+    for key, entry in _entries("", raw):
+        if key in found:
+            raise ValueError(f"tune.space.{key} is given twice, nested and by its full name: leave one out")
+        found[key] = entry
+    return found
 
 
 def _entries(prefix: str, raw: Mapping[str, Any]) -> Iterator[tuple[str, Range | Choice]]:
@@ -140,7 +145,7 @@ def checked(space: Mapping[str, Range | Choice], settings: BaseModel) -> dict[st
 
     Raises:
         ValueError: a parameter does not exist, may not be searched, or does not accept what the space offers; the
-            message names the key and the value.
+            message names the key and the value. So does that of a condition which no trial could meet.
     """
     sections = {name: getattr(settings, name) for name in SEARCHED}
     known = dict(_leaves(sections))
@@ -165,6 +170,13 @@ def checked(space: Mapping[str, Range | Choice], settings: BaseModel) -> dict[st
         }
         typed = {"choices": values} if isinstance(entry, Choice) else dict(zip(("low", "high"), values, strict=True))
         found[key] = _entry(key, type(entry), entry.model_dump() | typed | {"when": when})
+    for key, entry in found.items():
+        for name, value in entry.when.items():
+            if not (value in found[name] if name in found else value == value_of(settings, name.split("."))):
+                why = "is not searched and has another value" if name not in found else "is never given that value"
+                raise ValueError(
+                    f"tune.space.{key}.when.{name} is {value!r}, but {name} {why}: no trial would try {key}"
+                )
     return found
 
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from src.errors import UserError
 from src.places import search_folder
 from src.search_space import Value
-from src.tune.study import JOURNAL, STORAGE_VARIABLE, open_storage
+from src.tune.study import COMMAND_FILE, JOURNAL, STORAGE_VARIABLE, open_storage
 from src.tune.table import STATES
 
 FRESH_SECONDS = 2.0
@@ -101,9 +101,8 @@ def _studies(storage: BaseStorage) -> list[StudyRow]:
         if trials:
             folder = search_folder() / study.study_name
             figures = tuple(path.stem for path in sorted(folder.glob("figures/*.png")))
-            found.append(
-                StudyRow(study.study_name, tuple(_row(trial) for trial in trials), figures, _text(folder / "best.sh"))
-            )
+            rows = tuple(_row(trial) for trial in trials)
+            found.append(StudyRow(study.study_name, rows, figures, _text(folder / COMMAND_FILE)))
     return found
 
 

@@ -20,13 +20,11 @@ from src.files import write_atomically
 from src.search_space import Range
 from src.tracking import Run
 from src.tune.desk import ERROR
-from src.tune.study import Search
+from src.tune.study import COMMAND_FILE, Search
 from src.tune.suggestions import Overrides, own
 from src.tune.table import STATES, shown
 from src.visualize import search as figures
 from src.visualize.style import save
-
-COMMAND_FILE = "best.sh"
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,10 @@ def keep(found: Outcome, run: Run) -> None:
     if best is None:
         return
     command = search.folder / COMMAND_FILE
-    with write_atomically(command) as file:
-        file.write(f"{shlex.join(found.command)}\n".encode())
-    run.artifact(command)
+    if found.changes:
+        with write_atomically(command) as file:
+            file.write(f"{shlex.join(found.command)}\n".encode())
+        run.artifact(command)
     run.summary({"best_val_CIDEr": cast(float, best.value)})
     if found.own is not None and found.own.state == TrialState.COMPLETE:
         run.summary({"own_val_CIDEr": cast(float, found.own.value)})
@@ -139,7 +138,7 @@ def _draw(search: Search, trials: list[FrozenTrial]) -> list[Path]:
         "parallel-coordinates": figures.parallel_figure(tried, logarithmic),
     }
     if found := importances(search):
-        drawn["importances"] = figures.importance_figure(found)
+        drawn["importances"] = figures.importance_figure(found, sum(one.outcome == "complete" for one in tried))
     for name, figure in drawn.items():
         save(figure, search.folder / "figures" / f"{name}.png")
     return [search.folder / "figures" / f"{name}.png" for name in drawn]

@@ -27,6 +27,8 @@ from src.tune.pruning import pruner
 from src.tune.suggestions import SeededByTrial, own
 
 JOURNAL = "journal.log"
+COMMAND_FILE = "best.sh"
+"""In the study's folder, where anything is better than params.yaml: the experiment that trains the best to its end."""
 STORAGE_VARIABLE = "OPTUNA_STORAGE"
 """As Optuna's own command reads it."""
 TRIES = 3

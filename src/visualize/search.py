@@ -76,8 +76,12 @@ def epochs_figure(trials: Sequence[Tried]) -> Figure:
 
 
 @styled()
-def importance_figure(importances: Mapping[str, float]) -> Figure:
-    """The share of the complete trials' differences that each parameter explains."""
+def importance_figure(importances: Mapping[str, float], trials: int) -> Figure:
+    """The share of the complete trials' differences that each parameter explains.
+
+    Args:
+        trials: how many are complete: of a few, shares say little.
+    """
     figure, axes = _figure("Which parameters matter", left=0.22)
     names = sorted(importances, key=importances.__getitem__)
     axes.barh(names, [importances[name] for name in names], color=BEST, height=0.6)
@@ -87,7 +91,7 @@ def importance_figure(importances: Mapping[str, float]) -> Figure:
         )
     axes.grid(visible=False)
     axes.set_xlim(0, 1.15 * max(importances.values(), default=1.0) or 1.0)
-    axes.set_xlabel("share of the variance of validation CIDEr over complete trials (fANOVA)")
+    axes.set_xlabel(f"share of the variance of validation CIDEr over {trials} complete trials (fANOVA)")
     axes.tick_params(axis="y", labelcolor=INK, labelsize=LABEL)
     return figure
 

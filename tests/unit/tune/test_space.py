@@ -82,6 +82,12 @@ def test_the_ends_of_what_counts_are_whole_numbers_however_they_are_written():
         ({"model": {"hidden_size": {"low": 128, "high": 300, "step": 128}}}, "from 128 to 300 in steps of 128"),
         ({"model": {"hidden_size": {"low": 1, "high": 3, "step": 2, "log": True}}}, "that the steps meet, and no log"),
         ({"train": {"clip_norm": {"low": 1, "high": 2, "when": {"model.cell": "gru"}}}}, "names 'model.cell'"),
+        ({"train": {"clip_norm": {"low": 1, "high": 2, "when": {"model.rnn": "gru"}}}}, "is not searched and has ano"),
+        (
+            {"model.rnn": ["lstm"], "train.clip_norm": {"low": 1, "high": 2, "when": {"model.rnn": "gru"}}},
+            "when.model.rnn is 'gru', but model.rnn is never given that value",
+        ),
+        ({"model": {"rnn": ["lstm"]}, "model.rnn": ["gru"]}, "model.rnn is given twice"),
     ],
 )
 def test_an_offer_that_no_parameter_takes_is_refused_by_name(offered, complaint):

@@ -21,7 +21,7 @@ def test_they_can_be_drawn_and_written(tmp_path, trials):
         history_figure(trials),
         epochs_figure(trials),
         parallel_figure(trials, frozenset({"train.clip_norm"})),
-        importance_figure({"model.rnn": 0.7, "train.clip_norm": 0.3}),
+        importance_figure({"model.rnn": 0.7, "train.clip_norm": 0.3}, trials=4),
     ]
     for number, figure in enumerate(drawn):
         save(figure, tmp_path / f"{number}.png")
