@@ -1,4 +1,5 @@
-"""Peak memory and time of a training step, with and without gradient checkpointing, in each precision.
+"""Peak memory and time of a training step, with and without gradient checkpointing, in each precision: of the decoder
+alone, and of DenseNet121 and the decoder together (`train.finetune_encoder`). Beside them the textbook decoder.
 
     python -m benchmarks.memory
     python -m benchmarks.memory --json memory.json
@@ -16,56 +17,86 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.training import BATCH, FEATURES, ROWS, SIZE, invented_manifest
-from src.config import Model, Settings, Train
+from benchmarks.training import BATCH, FEATURES, ROWS, SIZE, invented_grids, invented_manifest, textbook_steps
+from src.config import Embed, Model, Settings, Train
+from src.encoders import loading
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
+from src.training.learner import WITH_ENCODER
 from src.training.recurrent import RecurrentLearner
 from src.training.trainer import Trainer
 
 STEPS = 6
+TEXTBOOK, ALONE, TOGETHER = "the textbook decoder", "the decoder", "CNN and decoder"
+BATCH_TOGETHER = 8
+"""Images a step where the CNN learns too."""
+Step = Callable[[], object]
 MEBIBYTE = 2**20
 
 
-def measure(precision: str, checkpointing: bool) -> dict[str, float]:
+def measure(kind: str, precision: str, checkpointing: bool) -> dict[str, float]:
     """Median peak in MiB and seconds of a step."""
     device = machine.device()
+    step = _textbook(device) if kind == TEXTBOOK else _ours(device, kind == TOGETHER, precision, checkpointing)
+    peaks, times = [], []
+    for number in range(STEPS + 1):
+        one = step(number)
+        before = _reset(device)
+        times.append(machine.once(one, device))
+        peaks.append(_peak(device) - before)
+    return {"peak_MiB": statistics.median(peaks[1:]), "seconds": statistics.median(times[1:])}
+
+
+def _ours(device: torch.device, together: bool, precision: str, checkpointing: bool) -> Callable[[int], Step]:
     manifest, vocabulary = invented_manifest()
     settings = Settings(
+        embed=Embed(encoder="densenet121", weights="random", precision=precision),
         model=Model(hidden_size=SIZE, embedding_size=SIZE, attention_size=SIZE),
         train=Train.model_validate(
-            {"batch_images": BATCH, "precision": precision, "gradient_checkpointing": checkpointing}
+            {"precision": precision, "gradient_checkpointing": checkpointing, "finetune_encoder": int(together)}
         ),
     )
     config = DecoderConfig(
         vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
     )
-    grids = np.random.default_rng(1).standard_normal((BATCH, ROWS * ROWS, FEATURES)).astype(np.float16)
+    encoder = loading.load(settings.embed) if together else None
+    images = BATCH_TOGETHER if together else BATCH
+    seen: torch.Tensor = torch.from_numpy(invented_grids())
+    if encoder is not None:
+        seen = torch.randint(0, 256, (images, 3, encoder.image_size, encoder.image_size), dtype=torch.uint8)
     group = Group(0, 1, device)
-    learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
+    learner = RecurrentLearner(settings, manifest, vocabulary, invented_grids(), Decoder(config), group, encoder)
     trainer = Trainer(learner, settings.train, settings.seed, group)
-    trainer.learner.teaching.train()
-    features = torch.from_numpy(grids)
-    peaks, times = [], []
-    for chosen in trainer.images.order(0, BATCH, 0)[: STEPS + 1]:
-        batch = trainer.images.pack(chosen).with_grids(features[: len(chosen)]).to(device)
+    if together:
+        learner.begin(next(phase for phase in learner.phases(settings.train) if phase.kind == WITH_ENCODER))
+    learner.teaching.train()
+    order = trainer.images.order(0, images, 0)
+
+    def step(number: int) -> Step:
+        chosen = order[number]
+        batch = trainer.images.pack(chosen).with_grids(seen[: len(chosen)]).to(device)
         words, captions = trainer.images.count(chosen)
         trainer.optimiser.zero_grad(set_to_none=True)
-        before = _reset(device)
-        times.append(machine.once(lambda: trainer.step(batch, chosen, words, captions, Silent()), device))  # noqa: B023
-        peaks.append(_peak(device) - before)
-    return {"peak_MiB": statistics.median(peaks[1:]), "seconds": statistics.median(times[1:])}
+        return lambda: trainer.step(batch, chosen, words, captions, Silent())
+
+    return step
+
+
+def _textbook(device: torch.device) -> Callable[[int], Step]:
+    manifest, vocabulary = invented_manifest()
+    steps = textbook_steps("lstm", manifest, vocabulary, Group(0, 1, device), STEPS)
+    return lambda number: steps[number][1]
 
 
 def _reset(device: torch.device) -> float:
@@ -86,39 +117,36 @@ def _peak(device: torch.device) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--only", nargs=2, metavar=("PRECISION", "CHECKPOINTING"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs=3, metavar=("KIND", "PRECISION", "CHECKPOINTING"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.only[0], options.only[1] == "True")))
+        kind, precision, checkpointing = options.only
+        print(json.dumps(measure(kind, precision, checkpointing == "True")))
         return
     if not torch.cuda.is_available() and sys.platform != "linux":
         sys.exit("error: without a GPU the peak is read from Linux' /proc, which is not here")
-    table = Table("precision", "checkpointing", "peak MiB", "of the peak without", "time of the time without")
-    rows: list[dict[str, Any]] = []
-    for precision in machine.precisions(machine.device()):
-        for checkpointing in (False, True):
-            row: dict[str, Any] = {"precision": precision, "checkpointing": checkpointing}
-            row |= _apart(precision, checkpointing)
-            rows.append(row)
-            without = rows[-2] if checkpointing else row
-            table.add_row(
-                precision,
-                "yes" if checkpointing else "no",
-                f"{row['peak_MiB']:,.0f}",
-                f"{row['peak_MiB'] / without['peak_MiB']:.2f}",
-                f"{row['seconds'] / without['seconds']:.2f}",
-            )
+    table = Table("a step of", "precision", "checkpointing", "peak MiB", "of the peak without", "time of that without")
+    rows = [_apart(TEXTBOOK, "fp32", False)]
+    table.add_row(TEXTBOOK, "fp32", "no", f"{rows[0]['peak_MiB']:,.0f}", "", "")
+    for kind in (ALONE, TOGETHER):
+        for precision in machine.precisions(machine.device()):
+            without, again = (_apart(kind, precision, checkpointing) for checkpointing in (False, True))
+            table.add_row(kind, precision, "no", f"{without['peak_MiB']:,.0f}", "", "")
+            shares = (f"{again[figure] / without[figure]:.2f}" for figure in ("peak_MiB", "seconds"))
+            table.add_row("", "", "yes", f"{again['peak_MiB']:,.0f}", *shares)
+            rows += [without, again]
     Console().print(table)
     if options.json:
         write_json(options.json, {"machine": machine.description(), "rows": rows})
 
 
-def _apart(precision: str, checkpointing: bool) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.memory", "--only", precision, str(checkpointing)]
+def _apart(kind: str, precision: str, checkpointing: bool) -> dict[str, Any]:
+    machine.tell(f"{kind}, {precision}{', checkpointing' if checkpointing else ''}")
+    command = [sys.executable, "-m", "benchmarks.memory", "--only", kind, precision, str(checkpointing)]
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    return {"step": kind, "precision": precision, "checkpointing": checkpointing, **figures}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -128,16 +129,17 @@ def epochs(
         ]
 
 
-def textbook(rnn: str, manifest: Manifest, vocabulary: Vocabulary, group: Group, steps: int) -> list[float]:
-    """The same for the textbook decoder, in fp32."""
+def textbook_steps(
+    rnn: str, manifest: Manifest, vocabulary: Vocabulary, group: Group, steps: int
+) -> list[tuple[int, Callable[[], None]]]:
+    """The same for the textbook decoder, in fp32: one step to warm up and `steps` more, each with its captions."""
     decoder = TextbookDecoder(rnn, len(vocabulary), FEATURES, SIZE, SIZE, SIZE).to(group.device)
     optimiser = torch.optim.AdamW(decoder.parameters())
     captions = sorted((words for image in manifest.split("train") for words in image.words), key=len)
     chunks = [captions[start : start + BATCH * CAPTIONS] for start in range(0, len(captions), BATCH * CAPTIONS)]
     grids = torch.randn(BATCH, ROWS * ROWS, FEATURES, device=group.device).repeat_interleave(CAPTIONS, dim=0)
-    chosen = [chunks[index] for index in np.linspace(0, len(chunks) - 1, steps + 1).astype(int)]
-    speeds = []
-    for chunk in chosen:
+    found = []
+    for chunk in (chunks[index] for index in np.linspace(0, len(chunks) - 1, steps + 1).astype(int)):
         width = len(chunk[-1]) + 2
         rows = [[1, *vocabulary.encode(words), 2] for words in chunk]
         ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows], device=group.device)
@@ -145,13 +147,13 @@ def textbook(rnn: str, manifest: Manifest, vocabulary: Vocabulary, group: Group,
         def step(ids: torch.Tensor = ids) -> None:
             logits = decoder(grids[: len(ids)], ids[:, :-1])
             loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
-            optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(decoder.parameters(), 5.0)
             optimiser.step()
+            optimiser.zero_grad()
 
-        speeds.append(len(chunk) / machine.once(step, group.device))
-    return speeds[1:]
+        found.append((len(chunk), step))
+    return found
 
 
 def main() -> None:
@@ -175,7 +177,8 @@ def main() -> None:
     table = Table("decoder", "precision", "captions/s", "of the textbook's", title="A training step")
     for rnn in ("lstm", "gru"):
         machine.tell(f"{rnn.upper()}, textbook")
-        base = statistics.harmonic_mean(textbook(rnn, manifest, vocabulary, group, options.textbook_steps))
+        steps = textbook_steps(rnn, manifest, vocabulary, group, options.textbook_steps)
+        base = statistics.harmonic_mean([count / machine.once(step, group.device) for count, step in steps][1:])
         table.add_row(f"textbook {rnn.upper()}", "fp32", f"{base:,.0f}", "1.0")
         result["captions_per_second"][f"textbook {rnn} fp32"] = base
         for name, kind in kinds.items():

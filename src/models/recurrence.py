@@ -319,16 +319,16 @@ class _Recurrence(torch.autograd.Function):
             )
             d_inputs[:, here], d_product[:, here] = back.inputs, back.product
             back_hidden, back_cell = back.state
-        ahead = _before(ctx.active, ends, hidden_0, hidden)
         flat = d_product.flatten(0, 1)
-        d_matrix = flat.T @ ahead.flatten(0, 1)
-        d_region_gates = torch.bmm(weighed.to(dtype).transpose(1, 2), d_inputs)
+        d_matrix = flat.T @ _before(ctx.active, ends, hidden_0, hidden).flatten(0, 1)
+        d_bias = (flat.new_ones(1, len(flat)) @ flat)[0]
+        del d_product, flat, back, done  # the peak of a training step is here
         found = (
             d_inputs,
-            d_region_gates,
-            d_keys * (4 * v),
+            torch.bmm(weighed.to(dtype).transpose(1, 2), d_inputs),
+            d_keys.mul_(4 * v),
             d_matrix,
-            (flat.new_ones(1, len(flat)) @ flat)[0],
+            d_bias,
             d_v,
             back_hidden,
             back_cell if cell_0.numel() else torch.zeros_like(cell_0),

@@ -19,13 +19,15 @@ from src.decoding.search import UNSAID, Speaker
 from src.encoders.encoder import Encoder
 from src.models.decoder import Decoder, Seen
 from src.models.fusion import Fuse, as_written
-from src.models.recurrence import State
 from src.precision import autocast
 from src.training.batches import Batch
 from src.training.learner import Losses, Teaching
 
-ROWS = 1024
+ROWS = 512
 """Words whose logits exist at one time."""
+KEPT = 4
+"""How many times what a state is a step keeps for its backward pass, about. Where states alone are kept between parts,
+the least memory is taken by the square root of that many times the number of steps as parts."""
 IMPOSSIBLE = -1e4
 """As a logit: no probability in any precision, and finite, for no weight times infinity is not nothing."""
 
@@ -50,8 +52,8 @@ class TeacherForcing(Teaching[Batch]):
         Args:
             encoder: turns the pixels of batches that hold pixels into grids; learns when its parameters do.
             coverage: work out the doubly stochastic term too.
-            checkpointing: keep only the states between groups of steps and compute the rest again in the backward pass
-                (Chen et al. 2016, with the square root of the number of steps as groups).
+            checkpointing: keep only what is known of the images and the states between groups of steps, and compute the
+                rest again in the backward pass (Chen et al. 2016).
             speech: the words, and how `examine` searches for captions.
         """
         super().__init__()
@@ -69,7 +71,7 @@ class TeacherForcing(Teaching[Batch]):
 
     def weighted(self, batch: Batch, weights: Float[Tensor, " word"]) -> Float[Tensor, ""]:
         """Minus the log-probability of every word among those that may be said, times its weight, summed."""
-        seen = self.decoder.look(self.grids(batch), batch.active[0])
+        seen = self._look(batch)
         placed = weights.new_zeros(batch.targets.numel()).index_copy_(0, batch.said, weights).view(batch.targets.shape)
         return self._taught(seen, batch, batch.inputs, placed)[0]
 
@@ -93,11 +95,22 @@ class TeacherForcing(Teaching[Batch]):
         return grids
 
     def _losses(self, batch: Batch, sampling: float) -> Losses:
-        seen = self.decoder.look(self.grids(batch), batch.active[0])
+        seen = self._look(batch)
         inputs = own_words(self.decoder, seen, batch, sampling) if sampling else batch.inputs
         total, attention = self._taught(seen, batch, inputs)
         coverage = attention_coverage(attention, batch) if self.coverage else total.new_zeros(())
         return Losses(total, coverage)
+
+    @property
+    def _parted(self) -> bool:
+        return self.checkpointing and torch.is_grad_enabled()
+
+    def _look(self, batch: Batch) -> Seen:
+        given = self.grids(batch), batch.active[0]
+        if not self._parted:
+            return self.decoder.look(*given)
+        seen: Seen = checkpoint(self.decoder.look, *given, use_reentrant=False)
+        return seen
 
     def _taught(
         self,
@@ -107,39 +120,44 @@ class TeacherForcing(Teaching[Batch]):
         weights: Float[Tensor, "image position"] | None = None,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "image position region"]]:
         """The loss summed over all words, each weighed where weights are given, and where every position looked."""
-        nats, attention, state = [], [], seen.start
-        for part in _parts(batch, inputs, weights, self.checkpointing and torch.is_grad_enabled()):
-            if self.checkpointing:
-                found = checkpoint(self._teach, seen, state, part, use_reentrant=False)
+        parts = _parts(batch, inputs, weights, self._parted)
+        taught, state = [], seen.start
+        for part in parts:
+            given = seen, state, part.inputs, part.active, part.said
+            if part is parts[-1]:  # the backward pass begins with it: what it keeps would be computed again at once
+                taught.append(self.decoder.teach(*given))
             else:
-                found = self._teach(seen, state, part)
-            nats.append(found[0])
-            attention.append(found[1])
-            state = found[2]
-        return torch.stack(nats).sum(), torch.cat(attention, dim=1)
-
-    def _teach(self, seen: Seen, state: State, part: Part) -> tuple[Tensor, Tensor, State]:
-        taught = self.decoder.teach(seen, state, part.inputs, part.active, part.said)
-        targets = part.targets.flatten().index_select(0, part.said)
+                taught.append(checkpoint(self.decoder.teach, *given, use_reentrant=False))
+            state = taught[-1].state
         # Smoothing is of what people wrote: a word that was drawn is rewarded or it is not.
-        smoothing = self.label_smoothing if self.training and part.weights is None else 0.0
-        weights = (targets != PAD).float()
-        if part.weights is not None:
-            weights *= part.weights.flatten().index_select(0, part.said)
-        unsaid = () if part.weights is None else UNSAID
-        vocab, fuse = self.decoder.vocab, self.decoder.fuse
-        nats = cross_entropy(taught.features, vocab, targets, smoothing, weights, unsaid, fuse)
-        return nats, taught.attention, taught.state
+        smoothing = self.label_smoothing if self.training and weights is None else 0.0
+        nats = cross_entropy(
+            torch.cat([one.features for one in taught]),
+            self.decoder.vocab,
+            torch.cat([part.targets for part in parts]),
+            smoothing,
+            torch.cat([part.weights for part in parts]),
+            () if weights is None else UNSAID,
+            self.decoder.fuse,
+        )
+        return nats, torch.cat([one.attention for one in taught], dim=1)
 
 
 class Part(NamedTuple):
-    """Some consecutive steps of a batch."""
+    """Some consecutive steps of a batch.
+
+    Attributes:
+        active: captions per image in each of the steps.
+        said: positions that hold a word, as indices into the flattened `image position` of these steps.
+        targets: the words to say there.
+        weights: of their losses; 0 where there is no word.
+    """
 
     inputs: Int[Tensor, "image position"]
-    targets: Int[Tensor, "image position"]
-    said: Int[Tensor, " word"]
     active: tuple[int, ...]
-    weights: Float[Tensor, "image position"] | None
+    said: Int[Tensor, " word"]
+    targets: Int[Tensor, " word"]
+    weights: Float[Tensor, " word"]
 
 
 def _parts(
@@ -148,17 +166,24 @@ def _parts(
     weights: Float[Tensor, "image position"] | None,
     several: bool,
 ) -> list[Part]:
-    if not several:
-        return [Part(inputs, batch.targets, batch.said, batch.active, weights)]
-    size = math.ceil(len(batch.active) ** 0.5)
-    parts, start = [], 0
-    for first in range(0, len(batch.active), size):
-        active = batch.active[first : first + size]
-        here = slice(start, start + sum(active))
+    """All steps of a batch, or several parts of it with about as many positions each."""
+    total = sum(batch.active)
+    size = math.ceil(total / math.ceil((KEPT * len(batch.active)) ** 0.5)) if several else total
+    parts: list[Part] = []
+    start, steps = 0, []
+    for step, count in enumerate(batch.active):
+        steps.append(count)
+        if sum(steps) < size and step + 1 < len(batch.active):
+            continue
+        here = slice(start, start + sum(steps))
         targets = batch.targets[:, here]
-        said = (targets != PAD).flatten().nonzero().squeeze(1)
-        parts.append(Part(inputs[:, here], targets, said, active, None if weights is None else weights[:, here]))
-        start = here.stop
+        said = (targets != PAD).flatten().nonzero().squeeze(1) if several else batch.said
+        told = targets.flatten().index_select(0, said)
+        shares = (told != PAD).float()
+        if weights is not None:
+            shares *= weights[:, here].flatten().index_select(0, said)
+        parts.append(Part(inputs[:, here], tuple(steps), said, told, shares))
+        start, steps = here.stop, []
     return parts
 
 
@@ -200,8 +225,8 @@ def cross_entropy(
         unsaid: ids without a share in the probabilities; as targets they have no weight.
         fuse: how what is between the matrix products is run.
 
-    The gradient is worked out with the loss, some words at a time: logits and probabilities of the whole batch never
-    exist in single precision.
+    The gradients are worked out with the loss, some words at a time: logits and probabilities of the whole batch never
+    exist.
     """
     bias: Tensor = vocab.bias
     if unsaid:
@@ -209,7 +234,8 @@ def cross_entropy(
         for word in unsaid:
             bias[word] = IMPOSSIBLE
     entered = features, vocab.weight, bias, targets, label_smoothing, weights, fuse
-    loss: Tensor = _LinearCrossEntropy.apply(*entered)
+    # Whether gradients are wanted at all cannot be seen from within.
+    loss: Tensor = _LinearCrossEntropy.apply(*entered, torch.is_grad_enabled())
     return loss
 
 
@@ -224,35 +250,41 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         weights: Tensor | None,
         fuse: Fuse[Any],
+        taught: bool,
     ) -> Tensor:
         device = features.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
-        wanted = any(ctx.needs_input_grad)
         with torch.autocast(device, enabled=False):
             rows, matrix, offset = features.detach().to(dtype), weight.detach().to(dtype), bias.detach().to(dtype)
             shares = rows.new_ones(len(rows), dtype=wide) if weights is None else weights.to(wide)
-            errors = rows.new_empty(len(rows) if wanted else 0, len(matrix))
-            total, offset_gradient = shares.new_zeros(()), shares.new_zeros(len(matrix))
-            run = fuse(_nats_and_errors if wanted else _nats)
+            total = shares.new_zeros(())
+            by_rows = torch.empty_like(rows) if taught else None
+            by_matrix = shares.new_zeros(matrix.shape) if taught and ctx.needs_input_grad[1] else None
+            by_offset = shares.new_zeros(len(matrix))
+            run = fuse(_nats_and_errors if taught else _nats)
             for start in range(0, len(rows), ROWS):
                 some = slice(start, start + ROWS)
                 logits = torch.addmm(offset, rows[some], matrix.T)
-                if not wanted:
+                if by_rows is None:
                     total += run(logits, targets[some], shares[some], smoothing)
                     continue
-                nats, errors[some], more = run(logits, targets[some], shares[some], smoothing)
+                nats, errors, more = run(logits, targets[some], shares[some], smoothing)
                 total += nats
-                offset_gradient += more
-        ctx.save_for_backward(rows, matrix, errors, offset_gradient)
+                by_offset += more
+                by_rows[some] = errors @ matrix
+                if by_matrix is not None:
+                    by_matrix += errors.T @ rows[some]
+        if taught:
+            ctx.save_for_backward(by_rows, by_matrix, by_offset)
         ctx.dtypes = features.dtype, weight.dtype, bias.dtype
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, matrix, errors, offset_gradient = ctx.saved_tensors
-        found = (errors @ matrix, errors.T @ rows, offset_gradient)
-        return (*((x * gradient).to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)), None, None, None, None)
+        gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        found = (None if x is None else (x * gradient).to(kind) for x, kind in gradients)
+        return (*found, None, None, None, None, None)
 
 
 def _nats(
@@ -268,10 +300,10 @@ def _nats_and_errors(
     """`_nats`, its gradient by the logits in their precision, and that gradient summed over words."""
     nats, probabilities, mass = _weighed(logits.to(shares.dtype), targets, shares, smoothing)
     share = shares.unsqueeze(1)
-    errors = probabilities * (share / mass)
+    errors = probabilities.mul_(share / mass)
     if smoothing:
-        errors = errors - share * (smoothing / logits.shape[1])
-    errors = errors.scatter_add(1, targets.unsqueeze(1), share * (smoothing - 1))
+        errors -= share * (smoothing / logits.shape[1])
+    errors.scatter_add_(1, targets.unsqueeze(1), share * (smoothing - 1))
     return nats, errors.to(logits.dtype), errors.sum(dim=0)
 
 
@@ -283,7 +315,7 @@ def _weighed(
     expected = logits.gather(1, targets.unsqueeze(1))[:, 0] * (1 - smoothing)
     if smoothing:
         expected = expected + logits.mean(dim=1) * smoothing
-    exponentials = logits.exp()
+    exponentials = logits.exp_()
     mass = exponentials.sum(dim=1, keepdim=True)
     return (shares * (mass.log()[:, 0] - expected)).sum(), exponentials, mass
 
