@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from types import FrameType
 
 from src import config
@@ -52,7 +52,7 @@ def main() -> None:
     # Waiting threads spin for a moment only, not for as long as they like: as fast alone, several times as fast beside
     # another busy process.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    share_cores(os.environ, processes)
     for restart in range(settings.restarts + 1):
         status = _several(stage, options.arguments, processes) if processes > 1 else _one(stage, options.arguments)
         if status >= 0:
@@ -63,6 +63,12 @@ def main() -> None:
         left = settings.restarts - restart
         print(f"{stage}: a process was ended by {killer}; restarts left: {left}", file=sys.stderr, flush=True)
     sys.exit(1)
+
+
+def share_cores(environment: MutableMapping[str, str], processes: int) -> None:
+    """Let each of so many processes compute with its share of the cores, unless the environment says with how many."""
+    if not environment.get("OMP_NUM_THREADS"):  # empty, OpenMP would take it for all of them
+        environment["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
 
 
 def cores() -> int:

@@ -15,7 +15,7 @@ import torch
 from optuna.trial import TrialState
 
 from src.errors import UserError
-from src.launch import cores
+from src.launch import share_cores
 from src.parent import PARENT
 from src.tune.desk import ERROR, FAILURES_IN_A_ROW
 from src.tune.study import Search
@@ -38,7 +38,7 @@ class Workforce:
         self._environment = {**environment, "TQDM_MININTERVAL": "3600", PARENT: str(os.getpid())}
         settings = search.settings
         processes = settings.tune.workers * max(1, settings.train.processes)
-        self._environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+        share_cores(self._environment, processes)
         for number in range(settings.tune.workers):
             self._start(number)
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from src.launch import share_cores
+
 PROJECT = Path(__file__).parents[2]
 SECONDS = 400
 """More than any launch takes, so that a hang fails."""
@@ -174,3 +176,12 @@ def test_asked_to_stop_it_asks_the_stage_and_starts_nothing_again(laboratory, pr
     launched = laboratory.ended(launcher)
     assert (launched.status, launched.attempts) == (143, [1] * processes)
     assert len([*laboratory.folder.glob("asked-*")]) == processes
+
+
+@pytest.mark.parametrize(
+    ("given", "threads"), [({}, "3"), ({"OMP_NUM_THREADS": ""}, "3"), ({"OMP_NUM_THREADS": "5"}, "5")]
+)
+def test_processes_share_the_cores_unless_they_are_told_how_many_threads(given, threads, monkeypatch):
+    monkeypatch.setattr("src.launch.cores", lambda: 6)
+    share_cores(given, 2)
+    assert given == {"OMP_NUM_THREADS": threads}
