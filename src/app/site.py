@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import gradio as gr
@@ -41,8 +42,8 @@ def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
     application.include_router(frames(shown.speakers, shown.turns))
     application.include_router(files(shown.places, shown.albums))
     application.add_middleware(Headers)
-    if host in LOOPBACK:
-        application.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"])
+    if _is_loopback(host):
+        application.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]", host])
     mounted: FastAPI = gr.mount_gradio_app(
         application,
         build(shown),
@@ -61,6 +62,13 @@ def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
         head=f"<style>{_static('frame.css')}</style><script>{''.join(map(_static, SCRIPTS))}</script>",
     )
     return mounted
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback  # the whole of 127.0.0.0/8
+    except ValueError:
+        return host in LOOPBACK
 
 
 def _static(name: str) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
+from fastapi.testclient import TestClient
 
 from src.app.__main__ import _address, _listen
+from src.app.layout import Shown
+from src.app.site import site
 from src.errors import UserError
+from src.places import Places
 
 
 @pytest.mark.parametrize(
@@ -29,3 +33,13 @@ def test_a_port_that_is_taken_is_named():
         taken.listen()
         with pytest.raises(UserError, match="cannot be listened at"):
             _listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("host", "refused"), [("127.0.0.1", True), ("127.0.0.2", True), ("localhost", True), ("::1", True), ("::", False)]
+)
+def test_on_loopback_it_answers_in_its_own_name_alone(host, refused):
+    client = TestClient(site(Shown.of(Places()), host))
+    own = f"[{host}]" if ":" in host else host
+    asked = [client.get("/", headers={"host": f"{name}:7860"}).status_code for name in (own, "elsewhere.example")]
+    assert [status == 400 for status in asked] == [False, refused]
