@@ -13,6 +13,9 @@ from src.data.vocabulary import END, PAD, START, UNK
 
 UNSAID = (PAD, START, UNK)
 """What no caption says."""
+LEAVING = 1 / 8
+"""Images whose captions are found leave a search when they are such a share of those in it: what is known of the others
+is copied then."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +50,38 @@ class Speaker(Protocol):
     def pick(self, state: Any, rows: Int[Tensor, "image 1"], captions: Int[Tensor, "image caption"]) -> Any:
         """The state of captions that go on from others of their image."""
 
+    def keep(self, memory: Any, state: Any, images: Bool[Tensor, " image"]) -> tuple[Any, Any]:
+        """Memory and state of some of the images."""
+
 
 @torch.no_grad()
 def greedy(decoder: Speaker, grids: Float[Tensor, "image region feature"], max_words: int) -> list[Hypothesis]:
     """The most probable next word, again and again, until the end or `max_words` words."""
     memory, state = decoder.begin(grids)
-    images = grids.shape[0]
-    word = torch.full((images, 1), START, device=grids.device)
-    running = torch.ones(images, 1, dtype=torch.bool, device=grids.device)
-    total = torch.zeros(images, 1, device=grids.device)
-    words: list[Tensor] = []
-    attention: list[Tensor] = []
-    for _ in range(max_words):
+    images, regions, device = len(grids), grids.shape[1], grids.device
+    ids = torch.full((images, max_words), END, device=device)
+    looked = torch.zeros(images, max_words, regions, device=device)
+    total = torch.zeros(images, device=device)
+    left = torch.arange(images, device=device)
+    word = torch.full((images, 1), START, device=device)
+    running = torch.ones(images, dtype=torch.bool, device=device)
+    for position in range(max_words):
         scores, state, weights = decoder.next(word, memory, state)
         best, word = forbid(scores).max(dim=-1)
-        total = total + best * running
-        running = running & (word != END)
-        words.append(word.masked_fill(~running, END))
-        attention.append(weights)
-        if not running.any():
+        total[left] += best[:, 0] * running
+        running = running & (word[:, 0] != END)
+        ids[left, position] = word[:, 0].masked_fill(~running, END)
+        looked[left, position] = weights[:, 0].to(looked.dtype)
+        going = int(running.sum())
+        if not going:
             break
-    ids = torch.cat(words, dim=1).tolist()
-    looked = torch.stack(attention, dim=2)[:, 0].cpu()  # image word region
+        if len(left) - going >= LEAVING * len(left):
+            memory, state = decoder.keep(memory, state, running)
+            left, word, running = left[running], word[running], running[running]
     found = []
-    for row, log_probability in zip(range(images), total[:, 0].tolist(), strict=True):
-        caption = _until_end(ids[row])
-        found.append(Hypothesis(caption, log_probability, log_probability, looked[row, : len(caption)]))
+    for own, log_probability, attention in zip(ids.tolist(), total.tolist(), looked.cpu(), strict=True):
+        caption = tuple(own[: own.index(END)]) if END in own else tuple(own)
+        found.append(Hypothesis(caption, log_probability, log_probability, attention[: len(caption)]))
     return found
 
 
@@ -98,7 +107,7 @@ def beam_search(
     """
     device, images, beams = grids.device, grids.shape[0], beam_size
     memory, state = decoder.begin(grids, beams)
-    rows = torch.arange(images, device=device).unsqueeze(1)
+    left = torch.arange(images, device=device)
     never = -torch.inf
     words = torch.full((images, beams, 1), START, device=device)
     looked = torch.zeros(images, beams, 0, grids.shape[1], device=device)
@@ -109,16 +118,20 @@ def beam_search(
     done_score = torch.full((images, beams), never, device=device)
     done_log = torch.full((images, beams), never, device=device)
     ranked = torch.arange(2 * beams, device=device) < beams
+    found: list[list[Hypothesis]] = [[] for _ in range(images)]
 
     for length in range(1, max_words + 1):
+        rows = torch.arange(len(left), device=device).unsqueeze(1)
         scores, state, weights = decoder.next(words[:, :, -1], memory, state)
         scores = forbid(scores)
         if block_ngrams and length > block_ngrams:
             scores = scores.masked_fill(repeated(words[:, :, 1:], block_ngrams, scores.shape[-1]), never)
-        vocab = scores.shape[-1]
-        total = (open_score.unsqueeze(-1) + scores).flatten(1)  # image beam*vocab
+        # The best continuations of an image are among the best of each of its beams.
+        likely, words_next = scores.topk(min(2 * beams, scores.shape[-1]), dim=-1)
+        width = likely.shape[-1]
+        total = (open_score.unsqueeze(-1) + likely).flatten(1)
         best, index = total.topk(min(2 * beams, total.shape[1]), dim=1)
-        parent, word = index // vocab, index % vocab
+        parent, word = index // width, words_next.flatten(1).gather(1, index)
         ends = word == END
         last = length == max_words
 
@@ -134,24 +147,32 @@ def beam_search(
         done_log = torch.cat([done_log, finished], dim=1).gather(1, choice)
         done_words = torch.cat([done_words, _widen(candidate_words, max_words)], dim=1)[rows, choice]
         done_looked = torch.cat([done_looked, _widen(candidate_looked, max_words)], dim=1)[rows, choice]
-        if last:
-            break
 
-        open_score, keep = best.masked_fill(ends, never).topk(beams, dim=1)
-        chosen, word = parent.gather(1, keep), word.gather(1, keep)
+        open_score, kept = best.masked_fill(ends, never).topk(beams, dim=1)
+        # Log-probabilities only fall; divided by the greatest length still possible they cannot rank higher than this.
+        hope = open_score.amax(dim=1) / max_words**length_penalty
+        over = (hope <= done_score.amin(dim=1)) | last
+        count = int(over.sum())
+        if count >= LEAVING * len(left):
+            done = (x[over].cpu() for x in (done_words, done_looked, done_score, done_log))
+            for image, hypotheses in zip(left[over].tolist(), _collect(*done), strict=True):
+                found[image] = hypotheses
+            if count == len(left):
+                break
+        chosen, word = parent.gather(1, kept), word.gather(1, kept)
         words = torch.cat([words[rows, chosen], word.unsqueeze(-1)], dim=2)
         looked = torch.cat([looked[rows, chosen], weights[rows, chosen].unsqueeze(2)], dim=2)
         state = decoder.pick(state, rows, chosen)
-        # Log-probabilities only fall; divided by the greatest length still possible they cannot rank higher than this.
-        hope = open_score.amax(dim=1) / max_words**length_penalty
-        if (hope <= done_score.amin(dim=1)).all():
-            break
-    return _collect(done_words.cpu(), done_looked.cpu(), done_score.cpu(), done_log.cpu())
+        if count >= LEAVING * len(left):
+            memory, state = decoder.keep(memory, state, ~over)
+            left, words, looked, open_score, done_words, done_looked, done_score, done_log = (
+                x[~over] for x in (left, words, looked, open_score, done_words, done_looked, done_score, done_log)
+            )
+    return found
 
 
 def forbid(scores: Float[Tensor, "image caption vocab"]) -> Float[Tensor, "image caption vocab"]:
-    """Scores of words that may be said."""
-    scores = scores.clone()
+    """The scores, changed in their place: words that may not be said have none."""
     for word in UNSAID:  # by slices, which need no tensor of indices at every step
         scores[..., word] = -torch.inf
     return scores
@@ -187,7 +208,3 @@ def _collect(words: Tensor, looked: Tensor, scores: Tensor, logs: Tensor) -> lis
             )
         found.append(hypotheses)
     return found
-
-
-def _until_end(ids: list[int]) -> tuple[int, ...]:
-    return tuple(ids[: ids.index(END)]) if END in ids else tuple(ids)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
@@ -144,6 +144,12 @@ class Decoder(nn.Module):
     def pick(state: State, rows: Int[Tensor, "image 1"], captions: Int[Tensor, "image caption"]) -> State:
         """The state of captions that go on from others of their image."""
         return State(state.hidden[rows, captions], state.cell[rows, captions])
+
+    @staticmethod
+    def keep(memory: Memory, state: State, images: Bool[Tensor, " image"]) -> tuple[Memory, State]:
+        """Memory and state of some of the images."""
+        regions, keys, gates = (values[images] for values in (memory.regions, memory.keys, memory.gates))
+        return Memory(regions, keys, gates, memory.weights), State(*(values[images] for values in state))
 
     def forward(
         self,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from src.models.decoder import Decoder, DecoderConfig
@@ -50,6 +50,14 @@ class Ensemble(nn.Module):
         state: Sequence[State], rows: Int[Tensor, "image 1"], captions: Int[Tensor, "image caption"]
     ) -> tuple[State, ...]:
         return tuple(Decoder.pick(own, rows, captions) for own in state)
+
+    @staticmethod
+    def keep(
+        memory: Sequence[Memory], state: Sequence[State], images: Bool[Tensor, " image"]
+    ) -> tuple[tuple[Memory, ...], tuple[State, ...]]:
+        kept = (Decoder.keep(own, before, images) for own, before in zip(memory, state, strict=True))
+        memories, states = zip(*kept, strict=True)
+        return memories, states
 
     def _decoders(self) -> list[Decoder]:
         return list(self.members)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import pytest
 import tiny
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from src.data.vocabulary import END, PAD, START, UNK
 from src.decoding.search import Hypothesis, beam_search, greedy
 from src.models.decoder import Decoder
+from src.models.ensemble import Ensemble, together
 
 CELLS = ["lstm", "gru"]
 seeds = st.integers(0, 10_000)
@@ -97,8 +100,8 @@ def test_a_wider_beam_finds_no_worse_a_caption_on_average(seed):
 @settings(max_examples=15, deadline=None)
 def test_many_images_at_once_get_what_each_gets_alone(rnn, seed, penalty):
     decoder = tiny.decoder(rnn, seed)
-    together = beam_search(decoder, grids(5, seed), 3, 6, penalty)
-    for image, found in enumerate(together):
+    all_at_once = beam_search(decoder, grids(5, seed), 3, 6, penalty)
+    for image, found in enumerate(all_at_once):
         (alone,) = beam_search(decoder, grids(5, seed)[[image]], 3, 6, penalty)
         assert all(map(close, found, alone)) and len(found) == len(alone)
     for image, best in enumerate(greedy(decoder, grids(5, seed), 6)):
@@ -147,6 +150,54 @@ def test_length_penalty_lets_longer_captions_win():
         return sum(len(found[0].ids) for found in beam_search(decoder, grids(20), 6, 7, penalty))
 
     assert words(0.0) < words(1.0) <= words(2.0)
+
+
+@dataclass
+class Ending:
+    """A speaker whose captions are over after as many words as their image says, at the latest.
+
+    Attributes:
+        kept: how many images each narrowing of a search left in it.
+    """
+
+    inner: Decoder | Ensemble
+    kept: list[int] = field(default_factory=list)
+
+    def begin(self, seen: torch.Tensor, captions: int = 1) -> tuple[Any, Any]:
+        memory, state = self.inner.begin(seen, captions)
+        return (memory, (seen[:, 0, 0].abs() * 1000).long() % 9), (state, 0)
+
+    def next(self, words: torch.Tensor, memory: Any, state: Any) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        likely, following, looked = self.inner.next(words, memory[0], state[0])
+        over = memory[1] <= state[1]
+        likely[over] = -torch.inf
+        likely[over, :, END] = 0.0
+        return likely, (following, state[1] + 1), looked
+
+    def pick(self, state: Any, rows: torch.Tensor, captions: torch.Tensor) -> Any:
+        return self.inner.pick(state[0], rows, captions), state[1]
+
+    def keep(self, memory: Any, state: Any, images: torch.Tensor) -> tuple[Any, Any]:
+        self.kept.append(int(images.sum()))
+        inner, following = self.inner.keep(memory[0], state[0], images)
+        return (inner, memory[1][images]), (following, state[1])
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("members", [1, 2])
+def test_images_whose_captions_are_found_leave_the_search_and_change_nothing(members, beams):
+    speaker, images = Ending(together([tiny.decoder("lstm", seed) for seed in range(members)])), grids(24)
+
+    def search(seen: torch.Tensor) -> list[list[Hypothesis]]:
+        if beams == 1:
+            return [[one] for one in greedy(speaker, seen, 12)]
+        return beam_search(speaker, seen, beams, 12, length_penalty=0.7)
+
+    found = search(images)
+    assert len(speaker.kept) >= 3 and speaker.kept == sorted(set(speaker.kept), reverse=True)
+    for image, hypotheses in enumerate(found):
+        (alone,) = search(images[[image]])
+        assert len(hypotheses) == len(alone) and all(map(close, hypotheses, alone))
 
 
 @pytest.mark.parametrize("rnn", CELLS)
