@@ -25,9 +25,6 @@ from src.training.learner import Losses, Teaching
 
 ROWS = 512
 """Words whose logits exist at one time."""
-KEPT = 4
-"""How many times what a state is a step keeps for its backward pass, about. Where states alone are kept between parts,
-the least memory is taken by the square root of that many times the number of steps as parts."""
 IMPOSSIBLE = -1e4
 """As a logit: no probability in any precision, and finite, for no weight times infinity is not nothing."""
 
@@ -52,8 +49,9 @@ class TeacherForcing(Teaching[Batch]):
         Args:
             encoder: turns the pixels of batches that hold pixels into grids; learns when its parameters do.
             coverage: work out the doubly stochastic term too.
-            checkpointing: keep only what is known of the images and the states between groups of steps, and compute the
-                rest again in the backward pass (Chen et al. 2016).
+            checkpointing: keep only what is known of the images and the states between groups of steps, and compute
+                the rest again in the backward pass (Chen et al. 2016, with the square root of the number of steps as
+                groups).
             speech: the words, and how `examine` searches for captions.
         """
         super().__init__()
@@ -168,7 +166,7 @@ def _parts(
 ) -> list[Part]:
     """All steps of a batch, or several parts of it with about as many positions each."""
     total = sum(batch.active)
-    size = math.ceil(total / math.ceil((KEPT * len(batch.active)) ** 0.5)) if several else total
+    size = math.ceil(total / math.ceil(len(batch.active) ** 0.5)) if several else total
     parts: list[Part] = []
     start, steps = 0, []
     for step, count in enumerate(batch.active):
