@@ -60,8 +60,9 @@ def reproduce(reference: str, tolerance: float, registry: Registry | None = None
     with checkout() as copy:
         copy.switch(commit)
         file = copy.folder / "params.yaml"
-        chosen = settings.model_dump(mode="json", exclude_defaults=True)
-        written = overlaid(yaml.safe_load(file.read_text(encoding="utf-8")), parameters, chosen)
+        chosen = settings.model_dump(mode="json", exclude_defaults=True, exclude={"tune"})
+        own = {name: section for name, section in parameters.items() if name != "tune"}  # a search makes no model
+        written = overlaid(yaml.safe_load(file.read_text(encoding="utf-8")), own, chosen)
         file.write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
         if data := git(copy.folder, "ls-files", "*.dvc").splitlines():
             copy.fetch(data)

@@ -88,7 +88,9 @@ def test_the_visitor_chooses_the_beam_and_how_many_captions_are_shown(visit: Vis
     expect(page.locator(".cl-more summary").first).to_have_text("2 more")
     page.get_by_role("button", name="How to search").click()
     beams = page.locator("#beams input[type=number]")
+    beams.click()  # only once it stands still
     beams.fill("2")
+    expect(beams).to_have_value("2")
     beams.press("Tab")
     expect(page.locator(".cl-more summary").first).to_have_text("1 more")
 
