@@ -26,16 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.training import BATCH, FEATURES, ROWS, SIZE, invented_grids, invented_manifest, textbook_steps
-from src.config import Embed, Model, Settings, Train
+from benchmarks.training import BATCH, invented_grids, invented_manifest, textbook_steps, trainer_of
+from src.config import Embed
 from src.encoders import loading
 from src.files import write_json
-from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
 from src.training.learner import WITH_ENCODER
-from src.training.recurrent import RecurrentLearner
-from src.training.trainer import Trainer
 
 STEPS = 6
 TEXTBOOK, ALONE, TOGETHER = "the textbook decoder", "the decoder", "CNN and decoder"
@@ -61,26 +58,18 @@ def measure(kind: str, precision: str, checkpointing: bool) -> dict[str, float]:
 
 def _ours(device: torch.device, together: bool, precision: str, checkpointing: bool) -> Callable[[int], Step]:
     manifest, vocabulary = invented_manifest()
-    settings = Settings(
-        embed=Embed(encoder="densenet121", weights="random", precision=precision),
-        model=Model(hidden_size=SIZE, embedding_size=SIZE, attention_size=SIZE),
-        train=Train.model_validate(
-            {"precision": precision, "gradient_checkpointing": checkpointing, "finetune_encoder": int(together)}
-        ),
-    )
-    config = DecoderConfig(
-        vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
-    )
-    encoder = loading.load(settings.embed) if together else None
+    kind = {"precision": precision, "gradient_checkpointing": checkpointing, "finetune_encoder": int(together)}
+    embed = Embed(encoder="densenet121", weights="random", precision=precision)
+    encoder = loading.load(embed) if together else None
     images = BATCH_TOGETHER if together else BATCH
-    seen: torch.Tensor = torch.from_numpy(invented_grids())
+    grids = invented_grids()
+    seen: torch.Tensor = torch.from_numpy(grids)
     if encoder is not None:
         seen = torch.randint(0, 256, (images, 3, encoder.image_size, encoder.image_size), dtype=torch.uint8)
-    group = Group(0, 1, device)
-    learner = RecurrentLearner(settings, manifest, vocabulary, invented_grids(), Decoder(config), group, encoder)
-    trainer = Trainer(learner, settings.train, settings.seed, group)
+    trainer = trainer_of("lstm", kind, manifest, vocabulary, grids, Group(0, 1, device), encoder)
+    learner = trainer.learner
     if together:
-        learner.begin(next(phase for phase in learner.phases(settings.train) if phase.kind == WITH_ENCODER))
+        learner.begin(next(phase for phase in trainer.phases if phase.kind == WITH_ENCODER))
     learner.teaching.train()
     order = trainer.images.order(0, images, 0)
 

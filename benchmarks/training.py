@@ -29,6 +29,7 @@ from benchmarks.textbook import TextbookDecoder
 from src.config import Model, Settings, Train
 from src.data.manifest import ImageRecord, Location, Manifest
 from src.data.vocabulary import PAD, Vocabulary
+from src.encoders.encoder import Encoder
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.precision import DTYPES
@@ -77,6 +78,7 @@ def trainer_of(
     vocabulary: Vocabulary,
     grids: Float16[np.ndarray, "image region feature"],
     group: Group,
+    encoder: Encoder | None = None,
 ) -> Trainer[Batch]:
     settings = Settings(
         model=Model.model_validate(
@@ -88,7 +90,7 @@ def trainer_of(
         vocab_size=len(vocabulary), feature_size=FEATURES, rows=ROWS, columns=ROWS, **settings.model.model_dump()
     )
     torch.manual_seed(0)
-    learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group)
+    learner = RecurrentLearner(settings, manifest, vocabulary, grids, Decoder(config), group, encoder)
     return Trainer(learner, settings.train, settings.seed, group)
 
 

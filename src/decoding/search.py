@@ -153,7 +153,8 @@ def beam_search(
         hope = open_score.amax(dim=1) / max_words**length_penalty
         over = (hope <= done_score.amin(dim=1)) | last
         count = int(over.sum())
-        if count >= LEAVING * len(left):
+        leaving = count >= LEAVING * len(left)
+        if leaving:
             done = (x[over].cpu() for x in (done_words, done_looked, done_score, done_log))
             for image, hypotheses in zip(left[over].tolist(), _collect(*done), strict=True):
                 found[image] = hypotheses
@@ -163,7 +164,7 @@ def beam_search(
         words = torch.cat([words[rows, chosen], word.unsqueeze(-1)], dim=2)
         looked = torch.cat([looked[rows, chosen], weights[rows, chosen].unsqueeze(2)], dim=2)
         state = decoder.pick(state, rows, chosen)
-        if count >= LEAVING * len(left):
+        if leaving:
             memory, state = decoder.keep(memory, state, ~over)
             left, words, looked, open_score, done_words, done_looked, done_score, done_log = (
                 x[~over] for x in (left, words, looked, open_score, done_words, done_looked, done_score, done_log)

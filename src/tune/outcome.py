@@ -98,6 +98,8 @@ def keep(found: Outcome, run: Run) -> None:
         with write_atomically(command) as file:
             file.write(f"{shlex.join(found.command)}\n".encode())
         run.artifact(command)
+    else:  # what was better before params.yaml's own trial was done is not the best any more
+        command.unlink(missing_ok=True)
     run.summary({"best_val_CIDEr": cast(float, best.value)})
     if found.own is not None and found.own.state == TrialState.COMPLETE:
         run.summary({"own_val_CIDEr": cast(float, found.own.value)})
