@@ -27,6 +27,7 @@ from src.data.manifest import ImageRecord, Location, Manifest
 from src.data.sample import scene
 from src.data.scenes.picture import paint
 from src.encoders import cache, loading
+from src.encoders.folding import folded
 from src.files import write_json
 from src.launch import cores
 from src.precision import described
@@ -69,7 +70,8 @@ def main() -> None:
     settings = Embed(
         encoder=options.encoder, weights="random", batch_size=256 if gpu else 32, workers=cores() if gpu else 2
     )
-    network = loading.load(settings).to(device)
+    encoder = loading.load(settings)
+    network = folded(encoder).to(device)
     pixels = torch.randint(0, 256, (settings.batch_size, 3, network.image_size, network.image_size), dtype=torch.uint8)
     batches = max(1, options.images // settings.batch_size)
     own, cached = [], []
@@ -85,7 +87,7 @@ def main() -> None:
                     network(pixels.to(device)).to(torch.float16).cpu()
             machine.synchronise(device)
             own.append(len(manifest) / (time.perf_counter() - start))
-            result = cache.fill(network, manifest, place, place / f"out{turn}", place / "scratch", settings, group)
+            result = cache.fill(encoder, manifest, place, place / f"out{turn}", place / "scratch", settings, group)
             cached.append(result["images_per_second"])
     ratio = float(np.median(np.array(cached) / np.array(own)))
     table = Table(

@@ -38,6 +38,7 @@ from src.data.vocabulary import END, Vocabulary
 from src.decoding import describe as describing
 from src.deployment.folder import export, require_packages
 from src.encoders import loading as encoders
+from src.encoders.folding import folded
 from src.errors import UserError
 from src.files import write_json
 from src.metrics.cider import CiderScorer
@@ -77,8 +78,8 @@ Way = Callable[[bytes, Watch], str]
 
 def eager(captioner: Captioner, settings: Decode) -> Way:
     """What `src.caption` does, with a clock between the steps."""
-    encoder, decoder = captioner.encoder, captioner.decoder
-    assert encoder is not None
+    assert captioner.encoder is not None
+    encoder, decoder = folded(captioner.encoder), captioner.decoder
 
     @torch.inference_mode()
     def caption(data: bytes, watch: Watch) -> str:
@@ -137,8 +138,8 @@ def searching(folder: Path, pictures: Sequence[np.ndarray], threads: int) -> flo
 def looked(captioner: Captioner, data: Sequence[bytes], settings: Decode) -> dict[str, float]:
     """Medians of what `eager` cannot tell apart: the first look, and turning ids into text."""
     watch = Watch()
-    encoder = captioner.encoder
-    assert encoder is not None
+    assert captioner.encoder is not None
+    encoder = folded(captioner.encoder)
     with torch.inference_mode():
         for one in data:
             grids = encoder(torch.from_numpy(encoder.pixels(decode(one))[None])).half()
@@ -219,8 +220,8 @@ def main() -> None:
     images = manifest.split("test")[: options.pictures]
     data = [read(image.location) for image in images]
 
+    assert captioner.encoder is not None
     encoder = captioner.encoder
-    assert encoder is not None
     precision, encoder.precision = encoder.precision, "fp32"
     reference = measure(eager(captioner, settings), data, options.repeats)
     rows = [row("eager, fp32", reference, reference, images)]

@@ -152,10 +152,12 @@ class Decode(Section):
     block_ngrams: Annotated[int, Field(ge=0)] = 0
     """No n-gram of this size is said twice in a caption; 0 switches it off."""
     batch_images: Positive = 128
-    rerank: Literal["none", "baseline"] = "none"
-    """Whether the test captions are chosen among the beam's with the baseline's likelihood."""
+    rerank: Literal["none", "consensus", "baseline"] = "none"
+    """How a caption is chosen among the beam's: by its score, by what it has in common with all of them (minimum Bayes
+    risk), or, for test captions alone, with the baseline's likelihood."""
     rerank_weight: Annotated[float, Field(ge=0.0)] = 1.0
-    """What the baseline's log-probability counts for beside the decoder's own."""
+    """consensus: how much more a likelier hypothesis counts; baseline: what its log-probability counts for beside the
+    decoder's own."""
 
 
 class TinyBlip(Section):

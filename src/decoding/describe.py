@@ -13,6 +13,7 @@ from torch import Tensor
 from src.config import Decode
 from src.data.sentence import sentence
 from src.data.vocabulary import Vocabulary
+from src.decoding.consensus import consensus
 from src.decoding.search import Hypothesis, Speaker, beam_search, greedy
 from src.models.decoder import Decoder
 from src.models.ensemble import Ensemble
@@ -44,13 +45,18 @@ class Caption:
 def describe(
     decoder: Speaker, vocabulary: Vocabulary, grids: Float[Tensor, "image region feature"], settings: Decode
 ) -> list[list[Caption]]:
-    """The best captions of each image, best first: `beam_size` of them, or the greedy one when that is 1."""
+    """The best captions of each image, best first: `beam_size` of them, or the greedy one when that is 1.
+
+    A beam is in the order of its scores, or of their consensus where `settings.rerank` says so.
+    """
     if settings.beam_size == 1 and not settings.block_ngrams:
         found = [[hypothesis] for hypothesis in greedy(decoder, grids, settings.max_words)]
     else:
         found = beam_search(
             decoder, grids, settings.beam_size, settings.max_words, settings.length_penalty, settings.block_ngrams
         )
+        if settings.rerank == "consensus":
+            found = [consensus(hypotheses, settings.rerank_weight) for hypotheses in found]
     return [[_caption(hypothesis, vocabulary) for hypothesis in hypotheses] for hypotheses in found]
 
 

@@ -80,7 +80,7 @@ def export(
             "captioner": captioner.digest(),
             "weights": "fp32" if pictures is None else "int8",
             "pixels": {"side": side, "layout": "image row column 3, RGB, uint8", "resize": "squash, bicubic"},
-            "search": settings.model_dump(exclude={"batch_images"}),
+            "search": settings.model_dump(exclude={"batch_images", "rerank", "rerank_weight"}),
             "nothing": NEVER,
         },
     )

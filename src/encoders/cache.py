@@ -31,6 +31,7 @@ from src.config import Embed, fingerprint
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
 from src.encoders.encoder import Encoder, Provenance, rounded
+from src.encoders.folding import folded
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import disk_is_full, write_json
@@ -138,7 +139,7 @@ def fill(
         own = missing[group.rank :: group.size]
         group.barrier()  # every process has read the flags before any of them changes one
         started = time.perf_counter()
-        _extract(encoder.to(group.device), manifest, data_root, grids, done, own, settings, group)
+        _extract(folded(encoder).to(group.device), manifest, data_root, grids, done, own, settings, group)
         group.barrier()
         seconds = time.perf_counter() - started
         if group.is_main:
@@ -209,7 +210,7 @@ def encode(
     encoder: Encoder, images: Sequence[ImageRecord], data_root: Path, settings: Embed, device: torch.device
 ) -> Float16[np.ndarray, "image region feature"]:
     """The grids of some images, in memory: for an encoder that has learnt since the cache was filled."""
-    encoder.to(device)
+    encoder = folded(encoder).to(device)
     if not images:  # a process that has none of a small split
         return np.empty((0, encoder.rows * encoder.columns, encoder.features), np.float16)
     size = settings.batch_size

@@ -103,7 +103,7 @@ class Encoder(nn.Module):
         with autocast(device, self.precision):
             try:
                 self.network(scaled)
-            except _Reached as reached:
+            except Reached as reached:
                 grid = reached.grid
             else:
                 raise RuntimeError(f"{self.name} finished without passing its layer {self.layer}")
@@ -249,14 +249,16 @@ def digest(state: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-class _Reached(Exception):
+class Reached(Exception):
+    """The tapped layer has spoken: what ends a run of the network."""
+
     def __init__(self, grid: Tensor) -> None:
         self.grid = grid
 
 
 def _stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
     """Nothing behind the tapped layer has to be computed."""
-    raise _Reached(output)
+    raise Reached(output)
 
 
 def _outer(names: dict[str, Any]) -> list[str]:

@@ -45,10 +45,17 @@ class InverseDocumentFrequency:
         return self._seen.get(ngram, self._unseen)
 
 
+class Evenly:
+    """Every n-gram tells the same: for comparing captions where no corpus is at hand."""
+
+    def __getitem__(self, ngram: Ngram) -> float:
+        return 1.0
+
+
 class ImageReferences:
     """The references of one image, ready to be compared with captions."""
 
-    def __init__(self, references: Sequence[Words], idf: InverseDocumentFrequency) -> None:
+    def __init__(self, references: Sequence[Words], idf: InverseDocumentFrequency | Evenly) -> None:
         if not references:
             raise ValueError("an image without references cannot be scored")
         self._idf = idf
@@ -64,17 +71,20 @@ class ImageReferences:
 
     def score(self, caption: Words) -> float:
         """CIDEr-D of one caption, from 0 to 10."""
+        return sum(self.similarities(caption)) / len(self._lengths)
+
+    def similarities(self, caption: Words) -> list[float]:
+        """CIDEr-D of one caption with each reference, from 0 to 10."""
         weights, norms = _weigh(caption, self._idf)
         matches = [0.0] * len(self._lengths)
         for ngram, weight in weights.items():
             for index, reference_weight, share in self._holders.get(ngram, ()):
                 matches[index] += min(weight, reference_weight) * share / norms[len(ngram) - 1]
         length = _length(caption)
-        total = sum(
-            match * math.exp(-((length - reference_length) ** 2) / (2 * LENGTH_DEVIATION**2))
+        return [
+            SCALE / LONGEST_NGRAM * match * math.exp(-((length - reference_length) ** 2) / (2 * LENGTH_DEVIATION**2))
             for match, reference_length in zip(matches, self._lengths, strict=True)
-        )
-        return SCALE * total / LONGEST_NGRAM / len(matches)
+        ]
 
 
 class CiderScorer:
@@ -117,7 +127,7 @@ def count_ngrams(words: Words) -> Counter[Ngram]:
     )
 
 
-def _weigh(words: Words, idf: InverseDocumentFrequency) -> tuple[dict[Ngram, float], list[float]]:
+def _weigh(words: Words, idf: InverseDocumentFrequency | Evenly) -> tuple[dict[Ngram, float], list[float]]:
     """The tf-idf weight of each n-gram, and the Euclidean norm of the weights of each size of n-gram."""
     weights = {ngram: count * idf[ngram] for ngram, count in count_ngrams(words).items()}
     squares = [0.0] * LONGEST_NGRAM

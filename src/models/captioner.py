@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from torch import Tensor
 from src.config import Decode, fingerprint
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.encoders.encoder import Encoder, Provenance, digest
+from src.encoders.folding import folded
 from src.encoders.loading import rebuild
 from src.errors import UserError
 from src.files import write_json
@@ -71,7 +73,12 @@ class Captioner:
         self.decoder.to(device)
         if self.encoder is not None:
             self.encoder.to(device)
+            self.__dict__.pop("_eye", None)
         return self
+
+    @cached_property
+    def _eye(self) -> Encoder | None:
+        return self.encoder and folded(self.encoder)
 
     def digest(self) -> str:
         """Names the content: decoder weights, words, and the encoder they belong to."""
@@ -84,10 +91,10 @@ class Captioner:
         Raises:
             UserError: the captioner was loaded without its encoder.
         """
-        if self.encoder is None:
+        if self._eye is None:
             raise UserError("this captioner was loaded without its encoder: it captions cached grids only")
-        pixels = torch.from_numpy(np.stack([self.encoder.pixels(image) for image in images]))
-        grids: Tensor = self.encoder(pixels.to(self.device))
+        pixels = torch.from_numpy(np.stack([self._eye.pixels(image) for image in images]))
+        grids: Tensor = self._eye(pixels.to(self.device))
         return grids.to(torch.float16)
 
     def save(self, folder: Path, encoder_weights: Path | None = None) -> None:

@@ -95,9 +95,11 @@ def _search(model: Evaluated) -> str:
         asked = f", asked or begun with {search.prompt!r}" if search.prompt else ""
         return f"Captions were searched for with a beam of {search.beams}, at most {search.max_words} tokens{asked}."
     decode = model.settings.decode
-    ranked = (
-        "" if decode.rerank == "none" else ", and test captions chosen with BLIP's likelihood, which serving leaves out"
-    )
+    ranked = {
+        "none": "",
+        "consensus": ", and the one chosen that has most in common with all of the beam",
+        "baseline": ", and test captions chosen with BLIP's likelihood, which serving leaves out",
+    }[decode.rerank]
     return (
         f"Captions were searched for with a beam of {decode.beam_size}, at most {decode.max_words} words, length "
         f"penalty {decode.length_penalty:g}{ranked}."

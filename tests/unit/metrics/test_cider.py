@@ -1,11 +1,13 @@
 """The fast CIDEr is the COCO tools' CIDEr."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocoevalcap.cider.cider import Cider
 
-from src.metrics.cider import CiderScorer, InverseDocumentFrequency
+from src.metrics.cider import CiderScorer, Evenly, ImageReferences, InverseDocumentFrequency
 
 
 def say(text):
@@ -72,3 +74,11 @@ def test_one_caption_per_image_is_asked_for():
 def test_an_unsplit_caption_is_refused():
     with pytest.raises(TypeError, match="split 'a dog' into words"):
         CiderScorer([[say("a dog")]]).score(["a dog"])
+
+
+def test_without_a_corpus_all_ngrams_tell_the_same():
+    own = ImageReferences([["a", "dog", "runs", "home"], ["a", "cat"]], Evenly())
+    first, second = own.similarities(["a", "dog", "runs", "home"])
+    assert first == pytest.approx(10.0)
+    # One of four words, and one of two: 1 / (2 * sqrt(2)) of the cosine of words, two words shorter.
+    assert second == pytest.approx(10.0 / 4 / (2 * 2**0.5) * math.exp(-((3 - 1) ** 2) / (2 * 6.0**2)))
