@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The best captions on Flickr8k known so far, trained and evaluated as a DVC experiment (docs/flickr8k.md):
 #
-#     bash recipes/flickr8k.sh -S model.rnn=gru
+#     bash recipes/flickr8k.sh
 #
 # More -S options follow the recipe's own. INCEPTION=FILE takes Inception V3's weights from a file.
 set -euo pipefail
@@ -13,15 +13,15 @@ exec dvc exp run \
     -S embed.layer=default+Mixed_7a \
     -S embed.weights="default+${INCEPTION:-default}" \
     -S baseline.checkpoint=none \
-    -S model.hidden_size=384 \
+    -S model.rnn=gru \
+    -S model.hidden_size=512 \
     -S model.dropout=0.5 \
-    -S train.epochs=8 \
-    -S train.learning_rate=0.003 \
-    -S train.weight_decay=0.05 \
+    -S train.epochs=6 \
+    -S train.learning_rate=0.002 \
+    -S train.weight_decay=0.1 \
     -S train.label_smoothing=0.15 \
     -S train.compile=true \
-    -S train.self_critical_epochs=8 \
-    -S train.self_critical_learning_rate=0.0002 \
+    -S train.members=3 \
     -S train.adapt.plateau_epochs=0 \
     -S train.adapt.stop_epochs=0 \
     -S decode.beam_size=10 \
