@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import yaml
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks import machine
 from benchmarks.searches import environment, workplace
@@ -119,7 +119,15 @@ def only_decoding(settings: Settings, given: Settings) -> bool:
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
-    found = Table("override", "greedy", "decode", "beside the first", "best epoch", "seconds", title="validation CIDEr")
+    found = Table(
+        Column("override", overflow="fold"),
+        "greedy",
+        "decode",
+        "difference",
+        "best epoch",
+        "seconds",
+        title="validation CIDEr",
+    )
     first = rows.get(AS_IT_IS)
     for name, row in rows.items():
         beside = f"{row['decode'] - first['decode']:+.3f}" if first and row is not first else ""
