@@ -29,7 +29,7 @@ from rich.table import Column, Table
 from benchmarks import machine
 from benchmarks.searches import environment, workplace
 from src import config
-from src.config import Settings, validated
+from src.config import Settings, fingerprint
 from src.data.manifest import Manifest
 from src.encoders.cache import Embeddings
 from src.errors import UserError, reported
@@ -40,7 +40,7 @@ from src.metrics.cider import CiderScorer
 from src.models.captioner import Captioner
 from src.places import Places
 from src.processes import Group
-from src.search_space import with_value
+from src.tune.suggestions import changed
 
 AS_IT_IS = ""
 """The row without an override."""
@@ -60,17 +60,6 @@ def overrides(text: str) -> dict[str, Any]:
             raise UserError(f"{part!r} in {text!r} is no override: write section.key=value")
         found[key] = yaml.safe_load(value)
     return found
-
-
-def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Raises UserError: a parameter does not exist, or does not take the value."""
-    raw: dict[str, Any] = settings.model_dump()
-    for key, value in changes.items():
-        try:
-            raw = with_value(raw, key.split("."), value)
-        except (KeyError, TypeError):
-            raise UserError(f"{key} is no parameter: params.yaml has them all") from None
-    return validated(raw, "an override")
 
 
 def trained(folder: Path, settings: Settings, given: Settings, threads: int) -> dict[str, Any]:
@@ -146,13 +135,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=cores(), help="rows at once")
     parser.add_argument("--json", type=Path, help="also keep the rows here, and go on from those that it holds")
     options = parser.parse_args()
-    given = changed(config.load(), overrides(" ".join(options.set)))
-    wanted = {row: changed(given, overrides(row)) for row in [AS_IT_IS, *options.rows]}
-    kept: dict[str, Any] = {"machine": machine.description(), "set": sorted(options.set), "rows": {}}
+    given = changed(config.load(), overrides(" ".join(options.set)), "--set")
+    wanted = {row: changed(given, overrides(row), repr(row)) for row in [AS_IT_IS, *options.rows]}
+    parameters = fingerprint(given)
+    kept: dict[str, Any] = {"machine": machine.description(), "set": options.set, "parameters": parameters, "rows": {}}
     if options.json and options.json.exists():
         former = json.loads(options.json.read_text(encoding="utf-8"))
-        if former["set"] != kept["set"]:
-            raise UserError(f"{options.json} holds rows of --set {former['set']}: name another file")
+        if former["parameters"] != parameters:
+            raise UserError(f"{options.json} holds rows of other parameters (--set {former['set']}): name another file")
         kept["rows"] = former["rows"]
     rows: dict[str, Any] = kept["rows"]
     torch.set_num_threads(threads := max(1, cores() // options.workers))

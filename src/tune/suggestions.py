@@ -17,6 +17,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from src.config import ConfigError, Settings, Tune, validated
+from src.errors import UserError
 from src.search_space import Choice, Range, Value, value_of, with_value
 
 Overrides = dict[str, Value]
@@ -64,16 +65,28 @@ def suggest(trial: Trial, settings: Settings) -> Overrides:
 def settings_of(settings: Settings, overrides: Mapping[str, Value]) -> Settings:
     """The parameters of a trial: those of `settings` but for `overrides`, over the epochs of a trial, without what may
     follow them (a CNN that learns, rewards, more decoders)."""
-    raw: dict[str, Any] = settings.model_dump()
     budget = {
         "train.epochs": settings.tune.epochs,
         "train.finetune_encoder": 0,
         "train.self_critical_epochs": 0,
         "train.members": 1,
     }
-    for key, value in {**overrides, **budget}.items():
-        raw = with_value(raw, key.split("."), value)
-    return validated(raw, "trial")
+    return changed(settings, {**overrides, **budget}, "trial")
+
+
+def changed(settings: Settings, overrides: Mapping[str, Any], origin: str) -> Settings:
+    """`settings` with other values of some parameters; `origin` says in errors where they come from.
+
+    Raises:
+        UserError: a parameter does not exist, or does not take the value.
+    """
+    raw: dict[str, Any] = settings.model_dump()
+    for key, value in overrides.items():
+        try:
+            raw = with_value(raw, key.split("."), value)
+        except (KeyError, TypeError):
+            raise UserError(f"{key} is no parameter: params.yaml has them all") from None
+    return validated(raw, origin)
 
 
 class SeededByTrial(BaseSampler):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.ablation import changed, only_decoding, overrides, table
+from benchmarks.ablation import only_decoding, overrides, table
 from src import config
 from src.errors import UserError
+from src.tune.suggestions import changed
 
 
 def test_overrides_are_read_as_yaml():
@@ -25,14 +26,14 @@ def test_what_is_no_override_is_named():
 @pytest.mark.parametrize("key", ["trian.epochs", "train.epochs.more", "train.epoch"])
 def test_an_unknown_parameter_is_named(key):
     with pytest.raises(UserError, match=key.split(".")[-1] if key == "train.epoch" else key):
-        changed(config.Settings(), {key: 1})
+        changed(config.Settings(), {key: 1}, "a row")
 
 
 def test_rows_that_only_speak_differently_share_a_model():
     given = config.Settings()
-    assert only_decoding(changed(given, {"decode.rerank": "consensus"}), given)
-    assert not only_decoding(changed(given, {"decode.max_words": 10}), given)
-    assert not only_decoding(changed(given, {"train.adapt.ema_decay": 0.0}), given)
+    assert only_decoding(changed(given, {"decode.rerank": "consensus"}, "a row"), given)
+    assert not only_decoding(changed(given, {"decode.max_words": 10}, "a row"), given)
+    assert not only_decoding(changed(given, {"train.adapt.ema_decay": 0.0}, "a row"), given)
 
 
 def test_rows_stand_beside_the_first():

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.ablation import changed
 from src import config
+from src.tune.suggestions import changed
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.sh"))
 
@@ -35,7 +35,7 @@ def overrides(arguments: list[str]) -> dict[str, object]:
 def test_a_recipe_is_an_experiment_with_valid_parameters(recipe, tmp_path):
     arguments = asked(recipe, tmp_path)
     assert arguments[:2] == ["exp", "run"]
-    found = changed(config.load(), overrides(arguments))
+    found = changed(config.load(), overrides(arguments), recipe.name)
     assert found != config.load()
 
 
