@@ -32,6 +32,7 @@ from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
 from src.encoders.encoder import Encoder, Provenance, rounded
 from src.encoders.folding import folded
+from src.encoders.heap import keep_freed_memory
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import disk_is_full, write_json
@@ -124,6 +125,7 @@ def fill(
     Raises:
         UserError: an identical extraction is at work; an image cannot be read; a grid does not fit into fp16.
     """
+    keep_freed_memory()
     provenance = encoder.provenance
     names = _index(manifest)
     locations = [astuple(image.location) for image in manifest.images]
