@@ -6,6 +6,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
+
+STOPPED = "stopped"
 
 
 class UserError(Exception):
@@ -29,5 +32,23 @@ def reported() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+
+
+def stop_quietly_while_starting() -> None:
+    """Ctrl-C while `python -m <module of this package>` still imports what its command needs, seconds in which
+    `reported` is not there yet, becomes `stopped` too.
+
+    For a package's first lines; where somebody else's program imports the package, nothing changes.
+    """
+    former = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print(STOPPED, file=sys.stderr)
+        else:
+            former(kind, error, traceback)
+
+    if sys.argv[:1] == ["-m"]:  # what it holds while Python looks for the module to run
+        sys.excepthook = hook

@@ -1,6 +1,14 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from src.errors import MissingFile, UserError, reported
+
+PROJECT = Path(__file__).parents[2]
 
 
 def test_what_a_person_can_mend_is_one_line_and_a_failure(capsys):
@@ -33,3 +41,21 @@ def test_a_command_can_be_reported_as_a_whole():
 
 def test_a_missing_file_is_also_what_python_calls_one():
     assert issubclass(MissingFile, FileNotFoundError)
+
+
+@pytest.mark.parametrize("module", ["src.caption", "stages.train"])
+def test_ctrl_c_while_a_command_still_imports_is_one_line(module, tmp_path):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch/__init__.py").write_text("print('importing', flush=True)\nimport time\ntime.sleep(60)\n")
+    around = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{PROJECT}"}
+    command = [sys.executable, "-m", module]
+    process = subprocess.Popen(command, env=around, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == "stopped\n"
+    assert process.returncode == -signal.SIGINT
+
+
+def test_somebody_elses_program_keeps_its_own_word_on_ctrl_c():
+    command = "import sys; before = sys.excepthook; import src, stages; sys.exit(sys.excepthook is not before)"
+    assert subprocess.run([sys.executable, "-c", command], cwd=PROJECT).returncode == 0
