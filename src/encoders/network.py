@@ -150,6 +150,8 @@ class LiteNetwork(nn.Module):
 
         for module in self.modules():
             _pad_inside(module)
+            if isinstance(module, nn.ReLU6):
+                module.inplace = True  # nobody else looks at what it is given
 
     def forward(self, pixels: Tensor) -> Tensor:
         grid: Tensor = self.head(self.blocks(self.stem(pixels)))
