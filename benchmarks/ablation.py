@@ -25,6 +25,7 @@ import torch
 import yaml
 from rich.console import Console
 from rich.table import Column, Table
+from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.searches import environment, workplace
@@ -62,20 +63,24 @@ def overrides(text: str) -> dict[str, Any]:
     return found
 
 
-def trained(folder: Path, settings: Settings, given: Settings, threads: int) -> dict[str, Any]:
-    """Prepare and train in `folder`, and say what came of it."""
-    own = {name for name in DATA if getattr(settings, name) != getattr(given, name)}
+def trained(folder: Path, settings: Settings, prepared: Settings, threads: int) -> dict[str, Any]:
+    """Prepare and train in `folder`, and say what came of it.
+
+    Args:
+        prepared: what this folder's outputs were made with.
+    """
+    own = {name for name in DATA if getattr(settings, name) != getattr(prepared, name)}
     workplace(folder, {})
     parameters = settings.model_dump(mode="json")
     parameters["dataset"]["root"] = str(Path(settings.dataset.root).resolve())
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
     stages = ["train"]
-    if own:
+    if own & {"dataset", "embed"}:
+        (folder / "outputs/embeddings").unlink()
+        stages.insert(0, "embed")
+    if own & {"dataset", "prepare"}:
         (folder / "outputs/dataset").unlink()
         stages.insert(0, "prepare")
-    if own - {"prepare"}:
-        (folder / "outputs/embeddings").unlink()
-        stages.insert(1, "embed")
     for stage in stages:
         done = subprocess.run(
             [sys.executable, "-m", "src.launch", f"stages.{stage}"], cwd=folder, capture_output=True, text=True,
@@ -135,8 +140,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=cores(), help="rows at once")
     parser.add_argument("--json", type=Path, help="also keep the rows here, and go on from those that it holds")
     options = parser.parse_args()
-    given = changed(config.load(), overrides(" ".join(options.set)), "--set")
+    prepared = config.load()
+    given = changed(prepared, overrides(" ".join(options.set)), "--set")
     wanted = {row: changed(given, overrides(row), repr(row)) for row in [AS_IT_IS, *options.rows]}
+    for row, settings in wanted.items():
+        if settings.decode.rerank == "baseline" or settings.train.distill:
+            raise UserError(
+                f"{row or '--set'!r}: what decode.rerank=baseline and train.distill do is not measured here"
+            )
     parameters = fingerprint(given)
     kept: dict[str, Any] = {"machine": machine.description(), "set": options.set, "parameters": parameters, "rows": {}}
     if options.json and options.json.exists():
@@ -145,12 +156,13 @@ def main() -> None:
             raise UserError(f"{options.json} holds rows of other parameters (--set {former['set']}): name another file")
         kept["rows"] = former["rows"]
     rows: dict[str, Any] = kept["rows"]
+    failed: list[UserError] = []
     torch.set_num_threads(threads := max(1, cores() // options.workers))
     spoken = {name for name, settings in wanted.items() if only_decoding(settings, given)}
 
     def keep(name: str, row: dict[str, Any]) -> None:
         rows[name] = row
-        print(f"{name or '(none)'}: greedy {row['greedy']:.3f}, decode {row['decode']:.3f}", flush=True)
+        tqdm.write(f"{name or '(none)'}: greedy {row['greedy']:.3f}, decode {row['decode']:.3f}")
         if options.json:
             write_json(options.json, kept)
 
@@ -158,7 +170,7 @@ def main() -> None:
 
         def learnt(number: int, settings: Settings) -> tuple[Path, dict[str, Any]]:
             folder = Path(temporary) / str(number)
-            row = trained(folder, settings, given, threads)
+            row = trained(folder, settings, prepared, threads)
             return folder, row | {"decode": said(folder, settings)}
 
         missing = [name for name in wanted if name not in rows]
@@ -166,15 +178,26 @@ def main() -> None:
         if any(name in spoken for name in missing):
             to_train.insert(0, AS_IT_IS)
         learning = {pool.submit(learnt, number, wanted[name]): name for number, name in enumerate(to_train)}
-        for future in as_completed(learning):
-            folder, row = future.result()
-            keep(learning[future], row)
-            if learning[future] == AS_IT_IS:
-                for name in spoken - set(rows):
-                    keep(name, row | {"decode": said(folder, wanted[name]), "seconds": None})
+        try:
+            for future in tqdm(as_completed(learning), total=len(learning), desc="ablation", unit="row"):
+                name = learning[future]
+                try:
+                    folder, row = future.result()
+                except UserError as error:
+                    failed.append(UserError(f"{name or '(none)'}: {error}"))
+                    continue
+                keep(name, row)
+                if name == AS_IT_IS:
+                    for name in spoken - set(rows):
+                        keep(name, row | {"decode": said(folder, wanted[name]), "seconds": None})
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # rows that wait must not begin
+            raise
     console = Console()
     console.print(table({name: rows[name] for name in [*wanted, *rows] if name in rows}))
     console.print(", ".join(f"{key}: {value}" for key, value in machine.description().items()), highlight=False)
+    if failed:
+        raise failed[0]
 
 
 if __name__ == "__main__":

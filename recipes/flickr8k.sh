@@ -5,6 +5,7 @@
 #
 # More -S options follow the recipe's own. INCEPTION=FILE takes Inception V3's weights from a file.
 set -euo pipefail
+[ -z "${INCEPTION:-}" ] || INCEPTION=$(realpath -- "$INCEPTION") # --temp and --queue run in another folder
 cd "$(dirname "$0")/.."
 exec dvc exp run \
     -S dataset.name=flickr8k \

@@ -17,7 +17,8 @@ ROOM = 64 << 20
 
 
 def keep_freed_memory() -> None:
-    """From here on this process keeps the memory that it frees, for its next need: its size stays at its peak.
+    """From here on this process keeps the memory that its main thread frees, for its next need: its size stays at its
+    peak.
 
     Only with the GNU C library; elsewhere, and where the environment tells the allocator what to do (MALLOC_..._,
     GLIBC_TUNABLES), nothing changes.

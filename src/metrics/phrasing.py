@@ -12,7 +12,7 @@ def phrasing(captions: Sequence[Words], training: Collection[Words]) -> dict[str
 
     Args:
         captions: one per image, in the words of `src.data.tokens`.
-        training: the captions that the recurrent models learnt from, in the same words.
+        training: people's captions of the training images, in the same words.
 
     Returns:
         caption_length, the mean number of words; vocabulary_used, how many different words are said; novel_captions,

@@ -95,13 +95,18 @@ def open_search(settings: Settings, places: Places, address: str | None = None, 
         only: the name of the one study that is wanted.
 
     Raises:
-        UserError: inputs are missing, the storage cannot be opened, there is nothing to search, params.yaml lies
-            outside its own space, or this is another study than the wanted one.
+        UserError: inputs are missing or of another dataset, the storage cannot be opened, there is nothing to search,
+            params.yaml lies outside its own space, or this is another study than the wanted one.
     """
     if not settings.tune.space:
         raise UserError("tune.space is empty: name in params.yaml what may be tried (src/search_space.py shows how)")
     first = own(settings)
     manifest = Manifest.load(places.dataset)
+    if (there := {image.dataset for image in manifest.images}) != set(settings.dataset.names):
+        raise UserError(
+            f"{places.dataset} holds {'+'.join(sorted(there))}, params.yaml names {settings.dataset.name}: run "
+            "`dvc repro embed`"
+        )
     vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
     tune = settings.tune

@@ -315,6 +315,12 @@ def test_a_space_that_is_empty_or_has_not_what_params_yaml_has_is_refused(folder
         work()
 
 
+def test_the_data_of_another_dataset_than_params_yaml_names_is_not_searched_on(folder):
+    searching.change(folder, dataset={"name": "flickr8k"})
+    with pytest.raises(UserError, match=r"holds sample, params\.yaml names flickr8k: run `dvc repro embed`"):
+        open_search(config.load(), Places())
+
+
 def test_a_storage_that_cannot_be_reached_is_named_without_its_password(folder):
     with pytest.raises(UserError, match=r"postgresql\+psycopg://\*\*\*@127\.0\.0\.1:9/x cannot be opened") as refused:
         open_search(config.load(), Places(), "postgresql://me:secret@127.0.0.1:9/x")

@@ -43,3 +43,9 @@ def test_what_is_added_to_a_recipe_comes_last(tmp_path):
     arguments = asked(RECIPES[0], tmp_path, "-S", "model.rnn=gru", INCEPTION="/a file.safetensors")
     assert arguments[-2:] == ["-S", "model.rnn=gru"]
     assert overrides(arguments)["embed.weights"] == "default+/a file.safetensors"
+
+
+def test_weights_are_named_from_where_the_recipe_was_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = asked(RECIPES[0], tmp_path, INCEPTION="weights.safetensors")
+    assert overrides(arguments)["embed.weights"] == f"default+{tmp_path.resolve()}/weights.safetensors"

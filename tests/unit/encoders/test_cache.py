@@ -46,22 +46,21 @@ class Fill:
     def __call__(self, after: int | None = None, **changes: Any) -> dict[str, Any]:
         """Args: after: pictures after which the work is interrupted."""
         self.encoded = 0
-        forward = self.encoder.forward
+        forward = Encoder.forward
 
-        def counted(pixels: torch.Tensor) -> torch.Tensor:
+        def counted(encoder: Encoder, pixels: torch.Tensor) -> torch.Tensor:
             if after is not None and self.encoded >= after:
                 raise Interrupted
             self.encoded += len(pixels)
-            return forward(pixels)
+            return forward(encoder, pixels)
 
-        self.encoder.forward = counted  # type: ignore[method-assign]
-        try:
+        # Of the class: what looks at the pictures is a folded copy of the encoder.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Encoder, "forward", counted)
             return cache.fill(**({
                 "encoder": self.encoder, "manifest": self.manifest, "data_root": self.data, "out": self.out,
                 "scratch": self.scratch, "settings": self.settings, "group": tiny.ALONE,
             } | changes))  # fmt: skip
-        finally:
-            del self.encoder.forward
 
     def open(self, settings: Embed | None = None) -> Embeddings:
         return Embeddings.open(self.out, self.manifest, settings)
@@ -145,17 +144,17 @@ def killed_while_filling(
     cache.FLUSH_EVERY = 1
     encoder = encoders.load(settings)
     if moment == "after 4 images":
-        forward, batches = encoder.forward, iter(range(3))
+        forward, batches = Encoder.forward, iter(range(3))
 
-        def forward_until(pixels: torch.Tensor) -> torch.Tensor:
+        def forward_until(encoder: Encoder, pixels: torch.Tensor) -> torch.Tensor:
             if next(batches) == 2:
                 (flags,) = scratch.rglob(cache.DONE_FILE)
                 while np.load(flags).sum() < 4:  # what is written waits for the disk in a thread of its own
                     time.sleep(0.01)
                 die()
-            return forward(pixels)
+            return forward(encoder, pixels)
 
-        encoder.forward = forward_until  # type: ignore[method-assign]
+        Encoder.forward = forward_until  # type: ignore[method-assign]
     else:
         move = shutil.move
         shutil.move = lambda old, new: move(old, new) if Path(old).name != moment else die()

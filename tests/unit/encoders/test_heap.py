@@ -11,8 +11,10 @@ import pytest
 from src.encoders.heap import keep_freed_memory
 
 LAYERS = """
+import ctypes
 import resource
 from src.encoders.heap import keep_freed_memory
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size, wherever this runs
 keep_freed_memory()
 def layers():
     for _ in range(10):
