@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,7 @@ def fill(
     folder = scratch / f"embed-{fingerprint(provenance.to_json(), names, locations)}"
     with _alone(folder) if group.is_main else nullcontext():
         if group.is_main:
+            _tell_of_others(folder)
             _open_arrays(folder, (len(names), provenance.regions, provenance.features))
         group.barrier()
         grids = np.load(folder / GRIDS_FILE, mmap_mode="r+", allow_pickle=False)
@@ -273,6 +274,17 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _tell_of_others(folder: Path) -> None:
+    """Say what extractions with other settings left unfinished; nobody else would find their gigabytes."""
+    for other in sorted(set(folder.parent.glob("embed-*")) - {folder}):
+        with suppress(UserError, OSError), _alone(other):  # one that is at work, or done by now, is not told of
+            size = sum(file.stat().st_blocks * 512 for file in other.iterdir())
+            print(
+                f"{other} is an unfinished extraction with other settings ({size / 2**20:,.0f} MiB): delete it unless "
+                "you go back to them"
+            )
 
 
 def _open_arrays(folder: Path, shape: tuple[int, int, int]) -> None:

@@ -174,6 +174,22 @@ def test_a_killed_extraction_goes_on_with_the_rows_it_lacks(fill, expected, mome
     assert same(fill.open().grids, expected)
 
 
+def test_unfinished_extractions_with_other_settings_are_told_of_with_their_size(fill, capsys):
+    with pytest.raises(Interrupted):
+        fill(after=2)
+    (left,) = fill.scratch.glob("embed-*")
+    fill.manifest = Manifest.of(reversed(fill.manifest.images))
+    with cache._alone(left):
+        fill()
+    assert "unfinished" not in capsys.readouterr().out, "it is at work"
+    fill()
+    told = capsys.readouterr().out
+    assert f"{left} is an unfinished extraction with other settings (" in told
+    fill.manifest = Manifest.of(reversed(fill.manifest.images))
+    fill()
+    assert "unfinished" not in capsys.readouterr().out
+
+
 def test_flags_without_their_grids_vouch_for_nothing(fill, expected, monkeypatch):
     """What is left when a process is killed after it has moved the grids, and DVC then deletes the stage's outputs."""
 
