@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import gradio as gr
 
-from src.app import captions_view, figures_view, progress_view
+from src.app import captions_view, figures_view, progress_view, visitors
 from src.app.answers import AT_ONCE, MOST_ALTERNATIVES, MOST_BEAMS, Turns, answers
 from src.app.captions_view import note_view, refusal_view
 from src.app.comparison import comparison
@@ -22,17 +22,13 @@ from src.app.pictures import RefusedError, read
 from src.app.runs import Histories
 from src.app.speakers import NOBODY, Speakers
 from src.app.trials import Studies
-from src.app.upload import upload
+from src.app.upload import fetch_nothing, upload
 from src.errors import UserError
 from src.places import Places
 
 TITLE = "Captionlab"
 MOST_WAITING = 200
 """Visitors that may wait for captions; later ones are told that the page is busy."""
-MOST_SESSIONS = 200
-"""Visitors whose page Gradio remembers, some 100 KiB each; the one who was silent for longest is forgotten first."""
-CACHE_SECONDS = 600
-"""How long an uploaded file is kept."""
 TICK_SECONDS = 3.0
 """Between two looks at runs that train."""
 
@@ -59,14 +55,14 @@ def captioned(shown: Shown, path: str | None, beam_size: float, alternatives: fl
     """HTML of the captions of a visitor's file; of a refusal, where it cannot be captioned."""
     if not path:
         return captions_view.EMPTY
-    try:
-        picture = read(Path(path))
-    except RefusedError as error:
-        return refusal_view(str(error))
     cast_now = shown.speakers.now()
     if not cast_now.speakers:
         return "".join(note_view(note) for note in (NOBODY, *cast_now.notes))
-    with shown.turns.taken():
+    with shown.turns.taken():  # a small file may hold so many pixels that a crowd of them would fill the memory
+        try:
+            picture = read(Path(path))
+        except RefusedError as error:
+            return refusal_view(str(error))
         found = answers(picture, cast_now, int(beam_size), int(alternatives))
     return captions_view.captions_view(picture, found, cast_now.notes)
 
@@ -86,7 +82,7 @@ def browsed(shown: Shown, query: str, order: Order, model: str, metric: str, num
 
 def build(shown: Shown) -> gr.Blocks:
     """The page, not served yet."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_SECONDS, CACHE_SECONDS)) as blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(visitors.SECONDS, visitors.SECONDS)) as blocks:
         gr.HTML(
             f'<header class="cl-header"><h1>{TITLE}</h1><p>What a CNN and an LSTM or a GRU with attention say of a '
             "picture, beside BLIP, and how they came to it.</p></header>"
@@ -100,7 +96,8 @@ def build(shown: Shown) -> gr.Blocks:
                 _gallery(shown, gallery)
             with gr.Tab("Experiments", id="experiments") as experiments:
                 _experiments(shown, experiments)
-    blocks.state_session_capacity = MOST_SESSIONS
+    for block in blocks.blocks.values():
+        fetch_nothing(block)
     return blocks.queue(max_size=MOST_WAITING, default_concurrency_limit=AT_ONCE)
 
 

@@ -15,7 +15,7 @@ from src.errors import UserError
 MOST_BYTES = 20 * 2**20
 """Of a file."""
 MOST_PIXELS = 40_000_000
-"""Of a picture; a JPEG may have more, for it is decoded at a fraction of its size."""
+"""Of a picture; a JPEG of one scan may have more, for it is decoded at a fraction of its size."""
 ENOUGH = 1024
 """Pixels per side that are worth decoding of a JPEG: a captioner looks at a few hundred."""
 SHOWN = 960

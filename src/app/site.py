@@ -7,13 +7,16 @@ from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
+from gradio.routes import App as GradioApp
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from src.app.guard import Guard
 from src.app.layout import Shown, build
 from src.app.live import frames
 from src.app.pictures import MOST_BYTES
 from src.app.stills import files
+from src.app.visitors import Visitors
 
 STATIC = Path(__file__).with_name("static")
 SCRIPTS = ("looks.js", "live.js", "keys.js")
@@ -41,6 +44,7 @@ def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.include_router(frames(shown.speakers, shown.turns))
     application.include_router(files(shown.places, shown.albums))
+    application.add_middleware(Guard)
     application.add_middleware(Headers)
     if _is_loopback(host):
         application.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]", host])
@@ -61,6 +65,8 @@ def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
         css=_static("page.css"),
         head=f"<style>{_static('frame.css')}</style><script>{''.join(map(_static, SCRIPTS))}</script>",
     )
+    [inside] = (found for route in mounted.routes if isinstance(found := getattr(route, "app", None), GradioApp))
+    inside.state_holder = Visitors.of(inside.get_blocks())
     return mounted
 
 

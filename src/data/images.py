@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import threading
 import warnings
@@ -22,6 +23,11 @@ MAX_PIXELS = 64_000_000
 _MAX_BYTES = 2**29
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND", b"GIF8": b"\x3b"}
+_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd8\xff])")
+"""Of a JPEG (ITU T.81, B.1.1), one that ends a scan: neither a stuffed zero nor a restart, nor what has no length."""
+MOST_SCANS = 100
+"""Of a JPEG: some ten are usual, each is a pass over the whole picture however few bytes it has."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -162,7 +168,7 @@ def decode(
         at_least: a JPEG may come out smaller, by a power of two, as long as both sides keep this many pixels;
             decoding is then several times faster.
         max_pixels: larger images are refused before they take memory, JPEGs decoded at half, a quarter or an eighth of
-            their size if that fits.
+            their size if that fits. That saves nothing where a JPEG has several scans, as progressive ones do.
 
     Raises:
         ImageError: the file is missing, empty, truncated, larger than `max_pixels`, or no image.
@@ -201,7 +207,12 @@ def _open(data: bytes, name: str, max_pixels: int, at_least: int | None) -> tupl
         raise _damaged(data, name, str(error)) from None
     if width * height == 0:
         raise ImageError(name, "zero-sized", f"the image is {width} x {height} pixels")
-    if image.width * image.height > max_pixels:
+    scans = 1
+    if image.format in ("JPEG", "MPO") and (width * height > max_pixels or data.count(_SCAN) > MOST_SCANS):
+        scans = _scans(data)
+    if scans > MOST_SCANS:
+        raise ImageError(name, "undecodable", f"a JPEG of {scans} scans, more than {MOST_SCANS}: save the image anew")
+    if (width * height if scans > 1 else image.width * image.height) > max_pixels:
         raise ImageError(
             name, "too large", f"{width} x {height} pixels are more than {max_pixels:,}: scale the image down first"
         )
@@ -213,6 +224,18 @@ def _shrink(width: int, height: int, max_pixels: int, at_least: int | None) -> i
     enough = min(width, height) // at_least if at_least else 1
     needed = (width * height / max_pixels) ** 0.5
     return next((scale for scale in (8, 4, 2) if scale <= enough or (needed > 1 and scale < 2 * needed)), 1)
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG has, without what may follow its end (a thumbnail within a segment is skipped with it)."""
+    scans, position = 0, 2
+    while marker := _MARKER.search(data, position):
+        position = marker.end()
+        if marker[1] == b"\xd9":
+            break
+        scans += marker[1] == _SCAN[1:]
+        position += int.from_bytes(data[position : position + 2], "big")
+    return scans
 
 
 def _orientation(image: Image.Image) -> int:

@@ -48,17 +48,19 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, address: str) -> Iterator[Visit]:
-    """`visit(address, **context)` opens the page as another visitor. At the end nobody has called another place, and no
-    script has failed."""
+    """`visit(address, **context)` opens the page as another visitor. At the end nobody has called another place, no
+    script has failed, and the page was refused nothing that it asked of itself."""
     contexts: list[BrowserContext] = []
     called: list[str] = []
     failed: list[str] = []
+    refused: list[str] = []
 
     def visitor(where: str = address, **settings: Any) -> Page:
         context = browser.new_context(permissions=["camera"], **settings)
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         context.on("request", lambda request: called.append(request.url))
+        context.on("response", lambda answer: answer.status in (403, 404) and refused.append(answer.url))
         page = context.new_page()
         page.on("pageerror", lambda error: failed.append(str(error)))
         page.goto(where)
@@ -71,3 +73,4 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
     outside = {url for url in called if not url.startswith(("http://localhost:", "data:", "blob:"))}
     assert not outside, f"the page called {outside}"
     assert not failed, failed
+    assert not refused, refused

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, features
 
 from src.data.archives import members
-from src.data.images import ImageBytes, ImageError, decode, probe
+from src.data.images import MOST_SCANS, ImageBytes, ImageError, decode, probe
 from src.data.manifest import Location
 
 RED = (200, 60, 30)
@@ -154,6 +154,27 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded():
 
 def test_a_large_jpeg_is_decoded_smaller_instead(photograph):
     assert decode(photograph((400, 200)), max_pixels=30_000).size == (200, 100)
+
+
+def test_a_large_jpeg_of_many_scans_saves_nothing_by_being_decoded_smaller_and_is_refused(photograph):
+    assert decode(photograph((400, 200), progressive=True)).size == (400, 200)
+    with pytest.raises(ImageError, match="400 x 200") as caught:
+        decode(photograph((400, 200), progressive=True), max_pixels=30_000)
+    assert caught.value.fault == "too large"
+
+
+def test_a_jpeg_that_is_passed_over_again_and_again_is_refused_before_it_is_decoded(photograph):
+    data = photograph(progressive=True)
+    last = data.rindex(b"\xff\xda")
+    endless = data[:last] + MOST_SCANS * data[last:-2] + data[-2:]
+    with pytest.raises(ImageError, match=rf"odd\.jpg: a JPEG of 1\d\d scans, more than {MOST_SCANS}"):
+        decode(endless, "odd.jpg")
+
+
+def test_what_lies_within_a_segment_or_behind_a_jpeg_is_none_of_its_scans(photograph):
+    scans = MOST_SCANS * b"\xff\xda"
+    data = photograph(exif=b"Exif\x00\x00" + scans) + scans
+    assert decode(data).size == decode(photograph()).size
 
 
 def test_a_jpeg_may_come_out_smaller_but_never_below_what_is_asked_for(photograph):

@@ -1,0 +1,50 @@
+"""What the page answers at all: the addresses that it uses itself, asked for by itself."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+OWN = re.compile(
+    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|live|(static|assets|svelte|test-images)/.*"
+    r"|gradio_api/(info/?|startup-events|theme\.css|upload|upload_progress|cancel|reset/?|heartbeat/.*|queue/(join|data)"
+    # A file of this machine, never of another: Gradio would fetch it and answer with it in this page's name.
+    r"|call/.*|file=(?!\w[\w+.-]+:).*))"
+)
+"""Addresses that the page, its API and its pictures need. Gradio has many more: it fetches files of other machines,
+keeps what a visitor was shown under a link, runs code that is written in the browser."""
+
+
+class Guard:
+    """Refuses every other address, and what another website asks through a visitor's browser.
+
+    A link to the page may stand anywhere. Browsers say where a request comes from (W3C Fetch Metadata; those that do
+    not say the Origin); programs say neither.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if _foreign(scope):
+                await PlainTextResponse("Another website may not ask this.", 403)(scope, receive, send)
+                return
+            if not OWN.fullmatch(scope["path"]):
+                await PlainTextResponse("There is nothing here.", 404)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _foreign(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    if scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+        return False
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site:
+        return site not in ("same-origin", "none")
+    return origin is not None and urlsplit(origin).netloc != headers.get("x-forwarded-host", headers.get("host"))
