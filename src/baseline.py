@@ -27,7 +27,7 @@ from src.precision import described
 from src.processes import Group
 from src.training.blip import BlipLearner, TokenBatch
 from src.training.recovery import fit, held, restored, tracked
-from src.training.stopping import StopRequest, stop_requests
+from src.training.stopping import StopRequest, leave, stop_requests
 from src.training.trainer import Trainer
 
 EXAMPLES = 20
@@ -86,7 +86,8 @@ def caption(settings: Settings, places: Places, resume: Path, group: Group) -> N
                 captioning.save()  # a crash before the first captions must find its MLflow run again
             figures = _summary(trainer) if trainer else {}
             _leave(settings, places, manifest, baseline, figures, captioning, run, stop)
-    group.barrier()
+            group.barrier()
+            leave(stop, group)
 
 
 def _begun(settings: Settings, places: Places, group: Group) -> Baseline:

@@ -22,10 +22,14 @@ import time
 import uuid
 from collections.abc import MutableMapping, Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from src import config
 from src.errors import reported
 from src.parent import PARENT, leave_with_parent
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 POLL_SECONDS = 0.05
 CHECK_SECONDS = 0.5
@@ -112,7 +116,8 @@ def _one(stage: str, arguments: Sequence[str]) -> int:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-    return 128 + asked[0] if asked else process.returncode
+    # One that was asked to stop as it ended has done its work all the same.
+    return 128 + asked[0] if asked and process.returncode else process.returncode
 
 
 def _several(stage: str, arguments: Sequence[str], processes: int) -> int:
@@ -138,12 +143,22 @@ def _several(stage: str, arguments: Sequence[str], processes: int) -> int:
     try:
         elastic_launch(launch, sys.executable)("-u", "-m", stage, *arguments)
     except ChildFailedError as failure:
-        return failure.get_first_failure()[1].exitcode
+        return _first(failure)
     except SignalException as stopped:
         return 128 + stopped.sigval
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return 0
+
+
+def _first(failure: ChildFailedError) -> int:
+    """What the others failed of: the exit status of a process that was killed, else of the one that failed first.
+
+    Times of failure are whole seconds, within which the peers of a killed one fail too (NCCL aborts them).
+    """
+    statuses = [int(one.exitcode) for one in failure.failures.values()]
+    killed = [status for status in statuses if status < 0 and -status != signal.SIGABRT]
+    return killed[0] if killed else int(failure.get_first_failure()[1].exitcode)
 
 
 if __name__ == "__main__":

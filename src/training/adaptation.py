@@ -7,6 +7,7 @@ remembers is part of the saved state, so that a resumed run decides as an uninte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -19,6 +20,8 @@ KNOWN = 25
 """Norms it must have seen before it calls one a spike."""
 MEANINGFUL = 1e-3
 """CIDEr by which an epoch must be better to count as progress."""
+MOST_BROKEN = 10
+"""Gradients in a row that are no numbers: then it is no accident."""
 LONG_SECONDS = 10.0
 """An epoch that takes less is over before its first batches are read."""
 MOST_WAITING = 0.2
@@ -33,6 +36,8 @@ class Controller:
         rate: factor on the scheduled learning rate.
         sampling: share of input words that the decoder supplies itself (Bengio et al. 2015).
         waited: epochs since validation CIDEr last rose, for the learning rate; `stalled` for stopping.
+        best: validation CIDEr of the last epoch that counted as progress.
+        broken: gradients of this epoch that were no numbers, `broken_in_a_row` of them the last ones.
         averaged: the moving average of the weights was better than the weights themselves at the last validation.
         norms: of the last gradients, oldest first.
     """
@@ -45,11 +50,18 @@ class Controller:
     last_val_loss: float | None = None
     averaged: bool = False
     skipped: int = 0
+    broken: int = 0
+    broken_in_a_row: int = 0
     stopped: bool = False
     norms: list[float] = field(default_factory=list)
 
     def accepts(self, norm: float, settings: Adapt) -> bool:
-        """Whether a gradient of this norm may move the weights: one far beyond the usual is left out."""
+        """Whether a gradient of this norm may move the weights: one that is no number, or far beyond the usual, is left
+        out."""
+        if not math.isfinite(norm):
+            self.broken, self.broken_in_a_row = self.broken + 1, self.broken_in_a_row + 1
+            return False
+        self.broken_in_a_row = 0
         usual = median(self.norms) if len(self.norms) >= KNOWN else None
         # Spikes are remembered too: few do not move a median, and where all norms have grown they become the usual.
         self.norms = [*self.norms[-WINDOW + 1 :], norm]
@@ -68,6 +80,9 @@ class Controller:
         if self.skipped:
             decisions.append(f"left out {self.skipped} gradients over {settings.spike_factor:g} times the usual norm")
             self.skipped = 0
+        if self.broken:
+            decisions.append(f"left out {self.broken} gradients that were no numbers")
+            self.broken = 0
         if row["wait_share"] > MOST_WAITING and row["seconds"] > LONG_SECONDS:
             decisions.append(f"waited for data {row['wait_share']:.0%} of the epoch: the storage is the bottleneck")
         if "val_CIDEr_average" in row:
@@ -76,10 +91,9 @@ class Controller:
                 self.averaged = averaged
                 decisions.append(f"the {'averaged' if averaged else 'latest'} weights are the better ones now")
         if row["val_CIDEr"] > self.best + MEANINGFUL:
-            self.waited = self.stalled = 0
-        else:
+            self.best, self.waited, self.stalled = row["val_CIDEr"], 0, 0
+        else:  # the best stays where it is: small rises add up to one that counts
             self.waited, self.stalled = self.waited + 1, self.stalled + 1
-        self.best = max(self.best, row["val_CIDEr"])
         decisions += self._sampling(row["val_loss"], settings)
         if settings.plateau_epochs and self.waited >= settings.plateau_epochs:
             self.rate, self.waited = self.rate * settings.plateau_factor, 0

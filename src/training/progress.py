@@ -20,6 +20,7 @@ class Progress:
         history: one row per finished epoch.
         events: decisions and incidents, (epoch, text).
         reward: sum over the images of the epoch under way.
+        seconds, images, captions: what the epoch under way took so far, and for how much.
         phase: which of the learner's phases it is in; `phase_from` epochs were finished when that began.
         member_from: epochs that were finished when the present member began; `members` are the best epochs of those
             before it.
@@ -36,6 +37,9 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     events: list[tuple[int, str]] = field(default_factory=list)
     reward: float = 0.0
+    seconds: float = 0.0
+    images: int = 0
+    captions: int = 0
     phase: int = 0
     phase_from: int = 0
     member_from: int = 0

@@ -111,7 +111,8 @@ class RecurrentLearner(Learner[Batch]):
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         self.decoder.load_state_dict(under("decoder.", weights))
-        self.taught = [under(f"member-{member}.", weights) for member in range(len(self.taught))]
+        for member, own in enumerate(self.taught):  # copied: whoever gave the weights keeps and saves them beside these
+            own.update((name, value.clone()) for name, value in under(f"member-{member}.", weights).items())
         if self.encoder is not None and self.encoder_learns:
             # The best decoder may be one of before the encoder began to learn: then it saw with the encoder of then.
             self.encoder.load_used_state(under("encoder.", weights) or self.untaught, "the saved state")
@@ -119,6 +120,8 @@ class RecurrentLearner(Learner[Batch]):
     def phases(self, train: Train) -> list[Phase]:
         quiet = train.learning_rate * train.final_learning_rate
         told = "the encoder learns from here on, from the images themselves"
+        if not quiet:
+            told += "; the decoder stands still, for train.final_learning_rate is 0"
         found = [
             Phase(TEACHING, train.epochs),
             Phase(WITH_ENCODER, train.finetune_encoder, quiet, told),

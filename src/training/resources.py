@@ -53,10 +53,16 @@ class ResourceMonitor:
         self._stop.set()
         self._thread.join()
 
-    def count(self, *, images: int, captions: int) -> None:
-        """Add what was just trained on."""
+    def count(self, *, images: int, captions: int, seconds: float = 0.0) -> None:
+        """Add what was just trained on, or, with the seconds that it took, what was before the measurement began."""
         self._images += images
         self._captions += captions
+        self._before += seconds
+
+    @property
+    def seconds(self) -> float:
+        """Since the last snapshot, and what was counted of before."""
+        return self._before + max(time.perf_counter() - self._start, 1e-9)
 
     def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
         """The same batches; the time until each arrives counts as waiting for data."""
@@ -79,11 +85,11 @@ class ResourceMonitor:
         """
         self._sample()
         with self._lock:
-            seconds = max(time.perf_counter() - self._start, 1e-9)
+            seconds, whole = self.seconds - self._before, self.seconds
             figures = {
-                "seconds": seconds,
-                "images_per_second": self._images / seconds,
-                "captions_per_second": self._captions / seconds,
+                "seconds": whole,
+                "images_per_second": self._images / whole,
+                "captions_per_second": self._captions / whole,
                 "wait_share": min(self._waited / seconds, 1.0),
                 "cpu_percent": 100 * (self._cpu_seconds() - self._cpu_start) / seconds,
                 "memory_peak_MiB": self._memory_peak / MEBIBYTE,
@@ -98,7 +104,7 @@ class ResourceMonitor:
     def _begin(self) -> None:
         self._start = time.perf_counter()
         self._images = self._captions = 0
-        self._waited = 0.0
+        self._before = self._waited = 0.0
         self._cpu_start = self._cpu_seconds()
         self._disk_start = self._disk_bytes()
         self._memory_peak = 0

@@ -41,6 +41,17 @@ class StopRequest:
         return KeyboardInterrupt() if self.signal == signal.SIGINT else Terminated()
 
 
+def leave(stop: StopRequest, group: Group) -> None:
+    """End here, all processes of the group together, when any of them was asked to stop.
+
+    Raises:
+        KeyboardInterrupt, Terminated: on every process.
+    """
+    [asked] = group.sum(bool(stop))
+    if asked:
+        raise stop.grant()
+
+
 _noted: list[StopRequest] = []
 """What the outermost block notes."""
 

@@ -27,7 +27,7 @@ from src.processes import Group
 from src.training.batches import Batch
 from src.training.recovery import fit, held, restored, tracked
 from src.training.recurrent import RecurrentLearner
-from src.training.stopping import stop_requests
+from src.training.stopping import leave, stop_requests
 from src.training.trainer import Trainer
 
 EXAMPLES = 20
@@ -118,7 +118,9 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
                 facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}
                 write_json(places.training, {**facts, **figures})
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
-    group.barrier()
+            group.barrier()
+            if watcher is None:
+                leave(stop, group)  # the launcher may tell that it was asked to stop: nothing of it is removed then
     return cider
 
 

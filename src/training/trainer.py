@@ -22,16 +22,19 @@ from src.errors import UserError
 from src.precision import described, refuse_without_gpu
 from src.processes import Group
 from src.tracking import Run
-from src.training.adaptation import Controller
+from src.training.adaptation import MOST_BROKEN, Controller
 from src.training.batches import Batch, P, read_ahead
 from src.training.gradients import MovingAverage, add_up, under
 from src.training.graphs import StepGraphs
-from src.training.learner import TEACHING, Learner, Losses, Phase
+from src.training.learner import SELF_CRITICAL, TEACHING, WITH_ENCODER, Learner, Losses, Phase
 from src.training.progress import Progress
 from src.training.resources import ResourceMonitor
 from src.training.resume import ResumeFolder, SavedState
 from src.training.schedule import learning_rate_factor
-from src.training.stopping import StopRequest, Watch, heed
+from src.training.stopping import StopRequest, Watch, heed, leave
+
+RATES = {WITH_ENCODER: "encoder_learning_rate", SELF_CRITICAL: "self_critical_learning_rate"}
+"""The parameter of a phase's learning rate, where it is not the ordinary one."""
 
 
 class Trainer(Generic[P]):
@@ -91,6 +94,7 @@ class Trainer(Generic[P]):
                     for text in decisions:
                         tqdm.write(f"           {text}")
                 heed(watch, self.group, epoch + 1, row)
+        leave(stop, self.group)  # whoever was asked while the last epoch was validated: the state is saved
 
     def _next_epoch(self, run: Run) -> int:
         """The epoch to do, -1 when all is done. Goes over to the next phase when one has ended."""
@@ -154,6 +158,7 @@ class Trainer(Generic[P]):
             leave=False,
             disable=not group.is_main,
         )
+        monitor.count(images=progress.images, captions=progress.captions, seconds=progress.seconds)
         batches = read_ahead(self.images, own, self.learner.read, group.device)
         with bar:
             for chosen, mine, batch in zip(order[begin:], own, monitor.timed(batches), strict=True):
@@ -162,11 +167,9 @@ class Trainer(Generic[P]):
                 # One exchange tells every process the whole loss and whether any of them was asked to stop.
                 loss, reward, stopping = group.sum(own_loss, own_reward, bool(stop))
                 if not np.isfinite(loss):
-                    section = self.learner.section
-                    raise UserError(
-                        f"the loss is {loss} at step {progress.step}: lower {section}.learning_rate or "
-                        f"{section}.clip_norm, or use {section}.precision=fp32"
-                    )
+                    raise self._lost(f"the loss is {loss} at step {progress.step}")
+                if progress.controller.broken_in_a_row >= MOST_BROKEN:
+                    raise self._lost(f"the last {MOST_BROKEN} gradients were no numbers, at step {progress.step}")
                 progress.step += 1
                 progress.words += words
                 progress.loss += loss
@@ -175,6 +178,8 @@ class Trainer(Generic[P]):
                     progress.norms += norm
                     progress.normed += 1
                 monitor.count(images=len(chosen), captions=captions)
+                progress.images, progress.captions = progress.images + len(chosen), progress.captions + captions
+                progress.seconds = monitor.seconds
                 bar.update()
                 if stopping:
                     self.save(folder)
@@ -213,13 +218,18 @@ class Trainer(Generic[P]):
         add_up(self._learning(), self.group)
         self.scaler.unscale_(self.optimiser)
         norm = float(nn.utils.clip_grad_norm_(self._learning(), train.clip_norm))
-        # A norm that is no number is the scaler's business; where there is no scaler the loss will say so.
-        if not np.isfinite(norm) or progress.controller.accepts(norm, train.adapt):
+        # A norm that is no number is the scaler's business, where there is one: it leaves the step out itself.
+        scaled_too_far = self.scaler.is_enabled() and not np.isfinite(norm)
+        if scaled_too_far or progress.controller.accepts(norm, train.adapt):
             self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:
             self.average.update(progress.step + 1 - self._member_began)
         return nats, reward, norm
+
+    def _lost(self, what: str) -> UserError:
+        section, rate = self.learner.section, RATES.get(self.phase.kind, "learning_rate")
+        return UserError(f"{what}: lower {section}.{rate} or {section}.clip_norm, or use {section}.precision=fp32")
 
     def _backward(self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int) -> tuple[float, float]:
         """Gradients of this process' share, micro-batch by micro-batch. Sums over the batch divided by the counts of
@@ -315,6 +325,7 @@ class Trainer(Generic[P]):
         """Take in a finished epoch. Returns what the controller decided."""
         progress = self.progress
         progress.words = progress.loss = progress.norms = progress.reward = progress.normed = 0
+        progress.seconds, progress.images, progress.captions = 0.0, 0, 0
         progress.history.append(dict(row))
         if row["val_CIDEr"] > progress.best_cider:
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]

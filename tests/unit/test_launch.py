@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from src.launch import share_cores
+from src.launch import _first, share_cores
 
 PROJECT = Path(__file__).parents[2]
 SECONDS = 400
@@ -176,6 +176,28 @@ def test_asked_to_stop_it_asks_the_stage_and_starts_nothing_again(laboratory, pr
     launched = laboratory.ended(launcher)
     assert (launched.status, launched.attempts) == (143, [1] * processes)
     assert len([*laboratory.folder.glob("asked-*")]) == processes
+
+
+def test_a_stage_that_had_ended_well_when_it_was_asked_to_stop_has_done_its_work(laboratory):
+    body = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nPath('ready').touch()\ntime.sleep(60)"
+    launcher = laboratory.start(body)
+    limit = time.monotonic() + SECONDS
+    while not (laboratory.folder / "ready").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    os.kill(launcher.pid, signal.SIGTERM)
+    assert laboratory.ended(launcher).status == 0
+
+
+@pytest.mark.parametrize(
+    ("statuses", "first"),
+    [((1, -9), -9), ((1, 2), 1), ((1, -signal.SIGABRT), 1), ((-signal.SIGABRT,), -signal.SIGABRT)],
+)
+def test_a_process_that_was_killed_is_what_the_others_failed_of(statuses, first, tmp_path):
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    (tmp_path / "none").write_text("")
+    failures = {rank: ProcessFailure(rank, 100 + rank, status, "") for rank, status in enumerate(statuses)}
+    assert _first(ChildFailedError("stage", failures)) == first
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,14 @@ def test_a_rise_too_small_to_mean_anything_is_none():
     assert (controller.waited, controller.stalled) == (0, 0)
 
 
+def test_small_rises_add_up_to_one_that_counts():
+    controller = Controller()
+    rising = [row(0.5 + epoch * 0.9 * MEANINGFUL) for epoch in range(20)]
+    told = decided(controller, settings(stop_epochs=3, plateau_epochs=3), *rising)
+    assert not any(told)
+    assert (controller.stopped, controller.rate) == (False, 1.0)
+
+
 def test_training_stops_after_its_patience_whatever_the_learning_rate_did():
     controller = Controller()
     chosen = settings(stop_epochs=3, plateau_epochs=1)
@@ -68,6 +76,16 @@ def test_progress_renews_the_patience():
     controller = Controller()
     decided(controller, settings(stop_epochs=2), row(0.5), row(0.5), row(0.6), row(0.6))
     assert not controller.stopped
+
+
+def test_a_gradient_that_is_no_number_is_left_out_told_and_not_remembered():
+    controller = Controller()
+    assert [controller.accepts(norm, OFF) for norm in (1.0, float("inf"), float("nan"))] == [True, False, False]
+    assert controller.norms == [1.0]
+    assert (controller.broken, controller.broken_in_a_row) == (2, 2)
+    assert decided(controller, OFF, row()) == [["left out 2 gradients that were no numbers"]]
+    assert controller.accepts(1.0, OFF)
+    assert (controller.broken, controller.broken_in_a_row) == (0, 0)
 
 
 def test_sampling_grows_only_when_validation_loss_no_longer_falls_and_up_to_its_bound():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 
 import pytest
 import tiny
@@ -121,6 +122,47 @@ def test_an_epoch_that_was_saved_but_not_logged_is_logged_after_the_crash(settin
     finished(settings, folder, run)
     assert list(run.rows) == [1, 2]
     assert run.rows[1]["val_CIDEr"] == uninterrupted.progress.history[0]["val_CIDEr"]
+
+
+def test_members_that_are_rewarded_keep_those_before_them(folder):
+    rewarded = {"epochs": 1, "members": 2, "self_critical_epochs": 1, "self_critical_samples": 2}
+    settings = tiny.settings(train={"save_every_steps": 1} | rewarded)
+    whole = tiny.trainer(settings)
+    whole.fit(tiny.Remembered(), None, StopRequest())
+    stopped = tiny.trainer(settings)
+    with pytest.raises(SystemExit):
+        stopped.fit(tiny.Remembered(), folder, tiny.StopAfter(whole.progress.step - 1))
+    assert stopped.phase == (stopped.phases[-1])
+    assert_same(finished(settings, folder), whole)
+
+
+def test_asked_to_stop_as_the_last_epoch_is_validated_it_ends_with_its_state(
+    settings, uninterrupted, folder, monkeypatch
+):
+    stop, validate = StopRequest(), Trainer._validate
+
+    def asked(trainer: Trainer) -> dict[str, float]:
+        if trainer.progress.step == STEPS:
+            stop.signal = signal.SIGINT
+        return validate(trainer)
+
+    with monkeypatch.context() as changed, pytest.raises(KeyboardInterrupt):
+        changed.setattr(Trainer, "_validate", asked)
+        tiny.trainer(settings).fit(tiny.Remembered(), folder, stop)
+    monkeypatch.setattr(Trainer, "step", None)
+    assert_same(finished(settings, folder), uninterrupted)
+
+
+def test_an_epoch_that_was_interrupted_took_the_time_of_all_its_attempts(settings, folder, monkeypatch):
+    with monkeypatch.context() as broken, pytest.raises(Crash):
+        broken.setattr(Trainer, "_validate", lambda trainer: (_ for _ in ()).throw(Crash))
+        stopped = tiny.trainer(settings)
+        stopped.fit(tiny.Remembered(), folder, StopRequest())
+    before = stopped.progress
+    row = finished(settings, folder).progress.history[0]
+    assert row["seconds"] >= before.seconds > 0
+    assert row["captions_per_second"] == pytest.approx(before.captions / row["seconds"])
+    assert row["images_per_second"] == pytest.approx(before.images / row["seconds"])
 
 
 def test_a_finished_run_has_nothing_left_to_do(settings, uninterrupted, folder, monkeypatch):

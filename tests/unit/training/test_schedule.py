@@ -23,6 +23,12 @@ def test_after_the_warm_up_it_falls_to_its_end_on_the_last_step(warmup, steps_af
     assert rates[-1] == pytest.approx(final)
 
 
+def test_a_run_shorter_than_the_warm_up_rises_for_half_of_its_steps_and_falls_to_its_end():
+    rates = [learning_rate_factor(step, 36, 50, 0.05) for step in range(36)]
+    assert max(rates) == rates[18] == 1.0
+    assert rates[-1] == pytest.approx(0.05)
+
+
 def test_half_way_down_it_is_half_way_between():
     assert learning_rate_factor(50, 101, 0, 0.2) == pytest.approx(0.6)
 

@@ -14,6 +14,7 @@ from src.data.vocabulary import END, START
 from src.decoding.search import greedy
 from src.errors import UserError
 from src.metrics.cider import CiderScorer
+from src.training import trainer as training
 from src.training.gradients import parameter_groups
 from src.training.resume import ResumeFolder
 from src.training.schedule import learning_rate_factor
@@ -191,4 +192,38 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_not_saved(tmp_path):
     with pytest.raises(UserError, match=r"the loss is nan at step 0: lower train\.learning_rate"):
         trainer.fit(tiny.Remembered(), folder, StopRequest())
     assert folder.load() is None
+    folder.close()
+
+
+def spoilt(monkeypatch, trainer, steps):
+    """Gradients that are infinite at some steps."""
+    add_up = training.add_up
+
+    def broken(parameters, group):
+        add_up(parameters, group)
+        if trainer.progress.step in steps:
+            parameters[0].grad.fill_(float("inf"))
+
+    monkeypatch.setattr(training, "add_up", broken)
+
+
+def test_a_gradient_that_is_no_number_moves_nothing_and_the_run_goes_on(monkeypatch):
+    trainer = tiny.trainer(tiny.settings(train={"epochs": 1}))
+    run = tiny.Remembered()
+    spoilt(monkeypatch, trainer, {1})
+    trainer.fit(run, None, StopRequest())
+    assert "left out 1 gradients that were no numbers" in run.events
+    assert all(value.isfinite().all() for value in trainer.state().tensors.values())
+
+
+def test_gradients_that_stay_no_numbers_end_the_run_and_the_rate_of_the_phase_is_named(tmp_path, monkeypatch):
+    train = {"save_every_steps": 1, "epochs": 1, "self_critical_epochs": 9, "self_critical_samples": 2}
+    trainer = tiny.trainer(tiny.settings(train=train))
+    folder = ResumeFolder(tmp_path, "run")
+    spoilt(monkeypatch, trainer, range(4, 100))
+    with pytest.raises(UserError, match=r"last 10 gradients were no numbers.*lower train\.self_critical_learning_rate"):
+        trainer.fit(tiny.Remembered(), folder, StopRequest())
+    state = folder.load()
+    assert state is not None
+    assert all(value.isfinite().all() for value in state.tensors.values())
     folder.close()
