@@ -36,6 +36,7 @@ from src.encoders.heap import keep_freed_memory
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import disk_is_full, write_json
+from src.portions import Portions
 from src.precision import described
 from src.processes import Group
 
@@ -49,6 +50,7 @@ AHEAD = 2
 """Batches that are decoded before the network asks for them, and that it may be ahead of the disk."""
 FLUSH_EVERY = 16
 """Batches between two synchronisations with the disk: the most a power cut can cost."""
+REMEDY = "use a smaller embed.image_size or another embed.encoder"
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def fill(
         What happened: images, images already there, seconds, images per second.
 
     Raises:
-        UserError: an identical extraction is at work; an image cannot be read; a grid does not fit into fp16.
+        UserError: an identical extraction is at work; an image cannot be read, or is too much for the GPU's memory; a
+            grid does not fit into fp16.
     """
     keep_freed_memory()
     provenance = encoder.provenance
@@ -189,18 +192,19 @@ def _extract(
     )
     batches = [rows[start : start + settings.batch_size] for start in range(0, len(rows), settings.batch_size)]
     read = ImageBytes(data_root)
+    portions = Portions(settings.batch_size, REMEDY)
     writing: deque[Future[None]] = deque()
     # The disk is waited for by a thread of its own, never more than a few batches behind.
     with bar, torch.inference_mode(), ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
         for batch, pixels in decoded(
             encoder, [[manifest.images[row] for row in batch] for batch in batches], read, settings.workers
         ):
-            features = encoder(pixels.to(group.device, non_blocking=True)).to(torch.float16)
+            features = _grids(encoder, pixels, group.device, portions)
             if not torch.isfinite(features).all():
                 raise UserError(
                     f"{encoder.name} exceeds fp16 at layer {encoder.layer}: tap another one (-S embed.layer=NAME)"
                 )
-            writing.append(writer.submit(write, batches[batch], features.cpu()))
+            writing.append(writer.submit(write, batches[batch], features))
             if len(writing) > AHEAD:
                 writing.popleft().result()
             bar.update(len(batches[batch]))
@@ -218,13 +222,25 @@ def encode(
         return np.empty((0, encoder.rows * encoder.columns, encoder.features), np.float16)
     size = settings.batch_size
     batches = [images[start : start + size] for start in range(0, len(images), size)]
-    read = ImageBytes(data_root)
+    read, portions = ImageBytes(data_root), Portions(size, REMEDY)
     with torch.inference_mode():
         parts = [
-            encoder(pixels.to(device)).to(torch.float16).cpu().numpy()
+            _grids(encoder, pixels, device, portions).numpy()
             for _, pixels in decoded(encoder, batches, read, settings.workers)
         ]
     return np.concatenate(parts)
+
+
+def _grids(
+    encoder: Encoder, pixels: UInt8[Tensor, "image 3 row column"], device: torch.device, portions: Portions
+) -> Float16[Tensor, "image region feature"]:
+    """As the cache keeps them."""
+
+    def looked(some: slice) -> Tensor:
+        grids: Tensor = encoder(pixels[some].to(device, non_blocking=True))
+        return grids.to(torch.float16).cpu()
+
+    return torch.cat(list(portions.of(len(pixels), looked)))
 
 
 def decoded(

@@ -269,6 +269,24 @@ def test_two_processes_share_the_work_and_give_the_same_array(fill, expected, ra
     assert same(fill.open().grids, expected)
 
 
+def test_pictures_too_many_for_the_memory_are_encoded_in_parts(fill, expected, monkeypatch):
+    forward, room = Encoder.forward, 1
+
+    def limited(encoder: Encoder, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(encoder, pixels)
+
+    monkeypatch.setattr(Encoder, "forward", limited)
+    fill()
+    assert same(fill.open().grids, expected)
+    encoded = cache.encode(fill.encoder, fill.manifest.images, fill.data, fill.settings, torch.device("cpu"))
+    assert same(encoded, expected)
+    room = 0
+    with pytest.raises(UserError, match=r"one image is too much .* embed\.image_size"):
+        fill()
+
+
 def test_a_picture_that_cannot_be_read_is_named_and_the_work_before_it_kept(fill, tmp_path):
     fill.data = shutil.copytree(fill.data, tmp_path / "pictures")
     gone = fill.data / fill.manifest.images[8].location.path
