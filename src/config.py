@@ -255,6 +255,11 @@ class Baseline(Section):
             raise ValueError("baseline.finetune_epochs is 0, but baseline.checkpoint 'tiny' has learnt nothing yet")
         if self.checkpoint == "tiny" and self.lora_rank:
             raise ValueError("baseline.lora_rank adapts a checkpoint: 'tiny' has no weights worth keeping")
+        if self.lora_rank and not self.epochs:
+            raise ValueError(
+                f"baseline.lora_rank is {self.lora_rank}, but nothing is trained: set baseline.finetune_epochs, or "
+                "baseline.lora_rank back to 0"
+            )
         if self.adapt.most_sampling:
             raise ValueError("baseline.adapt.most_sampling is for recurrent decoders: leave it at 0")
 
