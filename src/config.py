@@ -351,6 +351,16 @@ class Settings(Section):
                 f"embed.precision is 'fp16', in which the encoder cannot learn while train.precision is "
                 f"{self.train.precision!r}: gradients are only scaled where that is 'fp16' too"
             )
+        none = "baseline.checkpoint 'none': choose one ('tiny' needs no download), or set"
+        if self.baseline.checkpoint == "none" and self.decode.rerank == "baseline":
+            raise ValueError(f"decode.rerank is 'baseline' and {none} decode.rerank=none")
+        if self.baseline.checkpoint == "none" and self.train.distill:
+            raise ValueError(f"train.distill is {self.train.distill} and {none} train.distill=0")
+        if self.decode.rerank != "none" and self.decode.beam_size == 1:
+            raise ValueError(
+                f"decode.rerank is {self.decode.rerank!r} and decode.beam_size 1, which leaves nothing to choose from: "
+                "set decode.beam_size to 2 or more, or decode.rerank=none"
+            )
 
     def flat(self) -> dict[str, str | int | float | bool | None]:
         """Every parameter as 'section.key': value, as MLflow and tables show them; how one searches for better ones,
