@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -163,6 +163,8 @@ class Decode(Section):
 class TinyBlip(Section):
     """The shape of the small BLIP that `baseline.checkpoint: tiny` trains from nothing."""
 
+    POSITIONS: ClassVar[int] = 128
+    """Tokens that it can read: start, prompt and caption."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 64
     patch_size: Annotated[int, Field(ge=2, le=64)] = 8
     hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 128
@@ -356,6 +358,16 @@ class Settings(Section):
             raise ValueError(f"decode.rerank is 'baseline' and {none} decode.rerank=none")
         if self.baseline.checkpoint == "none" and self.train.distill:
             raise ValueError(f"train.distill is {self.train.distill} and {none} train.distill=0")
+        room = TinyBlip.POSITIONS - 1 - len(self.baseline.prompt.split())
+        longest = {"prepare": self.prepare.max_words, "baseline": self.baseline.max_words}
+        if self.decode.rerank == "baseline":
+            longest["decode"] = self.decode.max_words
+        for section, words in longest.items():
+            if self.baseline.checkpoint == "tiny" and words > room:
+                raise ValueError(
+                    f"{section}.max_words is {words}, but baseline.checkpoint 'tiny' has room for {room} words: use no "
+                    "more, or another checkpoint ('none' does without)"
+                )
         if self.decode.rerank != "none" and self.decode.beam_size == 1:
             raise ValueError(
                 f"decode.rerank is {self.decode.rerank!r} and decode.beam_size 1, which leaves nothing to choose from: "

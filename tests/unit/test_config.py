@@ -89,6 +89,12 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         ),
         ("decode: {rerank: consensus, beam_size: 1}", "decode.rerank is 'consensus' and decode.beam_size 1, which"),
         ("decode: {rerank: baseline, beam_size: 1}", "decode.rerank is 'baseline' and decode.beam_size 1, which"),
+        ("prepare: {max_words: 128}", "prepare.max_words is 128, but baseline.checkpoint 'tiny' has room for 127 "),
+        ("decode: {max_words: 128, rerank: baseline}", "decode.max_words is 128, but baseline.checkpoint 'tiny' has"),
+        (
+            "baseline: {max_words: 126, prompt: a photo}",
+            "baseline.max_words is 126, but baseline.checkpoint 'tiny' has",
+        ),
         ("train: {finetune_encoder: 1, members: 2}", "train.members is 2 and train.finetune_encoder 1"),
         ("seed: -1", "seed = -1:"),
         ("train: 3", "train = 3:"),
@@ -109,6 +115,11 @@ def test_everything_that_is_wrong_is_said_at_once(refused):
 def test_a_bundle_may_search_greedily_whatever_its_beam_was_reranked_by():
     """A page or a command asks for other beams than the parameters."""
     assert Decode.model_validate({"rerank": "consensus", "beam_size": 1}).beam_size == 1
+
+
+def test_the_small_blips_room_is_no_business_of_other_checkpoints():
+    assert Settings.model_validate({"prepare": {"max_words": 500}, "baseline": {"checkpoint": "none"}})
+    assert Settings.model_validate({"decode": {"max_words": 500}})
 
 
 def test_several_datasets_are_joined_by_plus():
