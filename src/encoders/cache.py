@@ -37,7 +37,7 @@ from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import disk_is_full, write_json
 from src.portions import Portions
-from src.precision import described
+from src.precision import described, refuse_without_gpu
 from src.processes import Group
 
 GRIDS_FILE = "grids.npy"
@@ -125,9 +125,10 @@ def fill(
         What happened: images, images already there, seconds, images per second.
 
     Raises:
-        UserError: an identical extraction is at work; an image cannot be read, or is too much for the GPU's memory; a
-            grid does not fit into fp16.
+        UserError: fp16 without a GPU; an identical extraction is at work; an image cannot be read, or is too much for
+            the GPU's memory; a grid does not fit into fp16.
     """
+    refuse_without_gpu(settings.precision, group.device, "embed")
     keep_freed_memory()
     provenance = encoder.provenance
     names = _index(manifest)

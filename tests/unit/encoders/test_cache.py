@@ -310,6 +310,12 @@ def test_grids_that_half_precision_cannot_hold_are_refused(fill):
             weights.div_(1e9)
 
 
+def test_fp16_without_a_gpu_is_refused(fill):
+    with pytest.raises(UserError, match=r"embed\.precision is fp16, which needs a GPU"):
+        fill(settings=fill.settings.model_copy(update={"precision": "fp16"}))
+    assert not fill.scratch.exists()
+
+
 def test_a_cache_of_other_images_does_not_open(fill):
     fill()
     fewer = Manifest.of(fill.manifest.images[:-1])
