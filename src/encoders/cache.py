@@ -143,10 +143,9 @@ def fill(
         done = np.load(folder / DONE_FILE, mmap_mode="r+", allow_pickle=False)
         missing = np.flatnonzero(~done)
         already = len(names) - len(missing)
-        own = missing[group.rank :: group.size]
         group.barrier()  # every process has read the flags before any of them changes one
         started = time.perf_counter()
-        _extract(folded(encoder).to(group.device), manifest, data_root, grids, done, own, settings, group)
+        _extract(folded(encoder).to(group.device), manifest, data_root, grids, done, missing, settings, group)
         group.barrier()
         seconds = time.perf_counter() - started
         if group.is_main:
@@ -168,10 +167,12 @@ def _extract(
     data_root: Path,
     grids: Float16[np.ndarray, "image region feature"],
     done: np.ndarray,
-    rows: np.ndarray,
+    missing: np.ndarray,
     settings: Embed,
     group: Group,
 ) -> None:
+    """Fill this process' share of the rows that are missing."""
+    rows, already = missing[group.rank :: group.size], len(manifest) - len(missing)
     unsaved: list[np.ndarray] = []
 
     def write(batch: np.ndarray, features: Tensor) -> None:
@@ -188,9 +189,7 @@ def _extract(
         done.flush()  # type: ignore[attr-defined]
         unsaved.clear()
 
-    bar = tqdm(
-        total=len(manifest), initial=len(manifest) - len(rows), unit="img", desc="embed", disable=not group.is_main
-    )
+    bar = tqdm(total=already + len(rows), initial=already, unit="img", desc="embed", disable=not group.is_main)
     batches = [rows[start : start + settings.batch_size] for start in range(0, len(rows), settings.batch_size)]
     read = ImageBytes(data_root)
     portions = Portions(settings.batch_size, REMEDY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tqdm import tqdm
 
 from src.config import Embed
 from src.data.images import ImageBytes, ImageError
@@ -254,18 +256,37 @@ def test_an_identical_extraction_at_the_same_time_is_refused(fill, encoder, monk
     assert fill.open().grids.any()
 
 
-def share(group: Group, settings: Embed, manifest: Manifest, data: Path, out: Path, scratch: Path) -> int:
-    """What one of two processes does of the work: how many pictures."""
+def share(
+    group: Group, settings: Embed, manifest: Manifest, data: Path, out: Path, scratch: Path
+) -> tuple[int, list[tuple[int, int]]]:
+    """What one of two processes does of the work: how many pictures, and what its progress bar shows at both ends."""
     torch.set_num_threads(1)
     filled = Fill(encoders.load(settings), manifest, data, out.parent, settings)
-    filled(out=out, scratch=scratch, group=group)
-    return filled.encoded
+    shown = list[tuple[int, int]]()
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **told: Any) -> None:
+            super().__init__(**told | {"disable": False, "file": io.StringIO()})
+            shown.append((self.n, self.total))
+
+        def __exit__(self, *error: Any) -> None:
+            shown.append((self.n, self.total))
+            super().__exit__(*error)
+
+    cache.tqdm = Bar  # type: ignore[misc]
+    try:
+        filled(out=out, scratch=scratch, group=group)
+    finally:
+        cache.tqdm = tqdm  # type: ignore[misc]
+    return filled.encoded, shown
 
 
 def test_two_processes_share_the_work_and_give_the_same_array(fill, expected, ranks):
     with pytest.raises(Interrupted):
         fill(after=4)
-    assert ranks(share, fill.settings, fill.manifest, fill.data, fill.out, fill.scratch) == [5, 4]
+    first, second = ranks(share, fill.settings, fill.manifest, fill.data, fill.out, fill.scratch)
+    assert first == (5, [(4, 9), (9, 9)]), "progress begins with what is there and ends with the process' own share"
+    assert second == (4, [(4, 8), (8, 8)])
     assert same(fill.open().grids, expected)
 
 
