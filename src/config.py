@@ -214,7 +214,8 @@ class Baseline(Section):
     """Rank of the adapters that learn in place of the weights (Hu et al. 2022); 0: the weights themselves learn."""
     adapt: Adapt = Adapt(ema_decay=0.99, plateau_epochs=0, stop_epochs=0)
     cache_mebibytes: Annotated[int, Field(ge=0)] = 1024
-    """Memory for decoded training pictures, so that later epochs need not decode them again."""
+    """Memory of each process for decoded pictures, those of validation too, so that later epochs need not decode them
+    again."""
     save_every_steps: Positive = 200
     tiny: TinyBlip = TinyBlip()
 
