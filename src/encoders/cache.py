@@ -14,14 +14,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from jaxtyping import Float16, UInt8
 from safetensors.torch import save_file
 from torch import Tensor
@@ -39,6 +39,7 @@ from src.files import disk_is_full, write_json
 from src.portions import Portions
 from src.precision import described, refuse_without_gpu
 from src.processes import Group
+from src.unfinished import lock, tell_of_others
 
 GRIDS_FILE = "grids.npy"
 INDEX_FILE = "index.json"
@@ -136,7 +137,7 @@ def fill(
     folder = scratch / f"embed-{fingerprint(provenance.to_json(), names, locations)}"
     with _alone(folder) if group.is_main else nullcontext():
         if group.is_main:
-            _tell_of_others(folder)
+            tell_of_others(folder)
             _open_arrays(folder, (len(names), provenance.regions, provenance.features))
         group.barrier()
         grids = np.load(folder / GRIDS_FILE, mmap_mode="r+", allow_pickle=False)
@@ -280,27 +281,12 @@ def _publish(folder: Path, out: Path, encoder: Encoder, provenance: Provenance, 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the unfinished array against an identical extraction; a crash lets go of it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock(folder).acquire(timeout=0)
     except Timeout:
         raise UserError(f"an identical extraction is at work in {folder}: wait for it") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
-
-
-def _tell_of_others(folder: Path) -> None:
-    """Say what extractions with other settings left unfinished; nobody else would find their gigabytes."""
-    for other in sorted(set(folder.parent.glob("embed-*")) - {folder}):
-        with suppress(UserError, OSError), _alone(other):  # one that is at work, or done by now, is not told of
-            size = sum(file.stat().st_blocks * 512 for file in other.iterdir())
-            print(
-                f"{other} is an unfinished extraction with other settings ({size / 2**20:,.0f} MiB): delete it unless "
-                "you go back to them"
-            )
 
 
 def _open_arrays(folder: Path, shape: tuple[int, int, int]) -> None:

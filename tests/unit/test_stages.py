@@ -20,7 +20,7 @@ DECIDES_NOTHING = {
     *("src/curves.py", "src/provenance.py", "src/run_page.py", "src/store.py", "src/tracking.py"),  # records
     *("src/data/manifest.py", "src/data/reading.py"),  # what `prepare` wrote, which depends on them
     *("src/training/recovery.py", "src/training/resume.py", "src/training/stopping.py"),  # to the same weights, always
-    "src/training/resources.py",
+    *("src/training/resources.py", "src/unfinished.py"),
 }
 """Modules that change nothing of what stages leave, unless they break it."""
 UNUSED = {

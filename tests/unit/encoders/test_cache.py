@@ -186,7 +186,7 @@ def test_unfinished_extractions_with_other_settings_are_told_of_with_their_size(
     assert "unfinished" not in capsys.readouterr().out, "it is at work"
     fill()
     told = capsys.readouterr().out
-    assert f"{left} is an unfinished extraction with other settings (" in told
+    assert f"{left} was left unfinished with other settings (" in told
     fill.manifest = Manifest.of(reversed(fill.manifest.images))
     fill()
     assert "unfinished" not in capsys.readouterr().out
