@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord
-from src.errors import UserError
 from src.models.baseline import Baseline
+from src.portions import Portions
 from src.processes import Group
 from src.training.resume import ResumeFolder, SavedState
 from src.training.stopping import StopRequest
@@ -23,6 +22,7 @@ SAVE_SECONDS = 10.0
 """Between two saved states: the most a crash can cost."""
 AHEAD = 2
 """Batches that are decoded while one is captioned."""
+REMEDY = "use baseline.precision=bf16, a smaller baseline.beam_size or a smaller checkpoint"
 
 
 class Captioning:
@@ -52,6 +52,7 @@ class Captioning:
 
         Raises:
             KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
+            UserError: one picture is too much for the GPU's memory.
         """
         group, size = self.group, baseline.settings.batch_images
         missing = [image for image in images if image.name not in self.captions]
@@ -65,11 +66,13 @@ class Captioning:
             unit="img",
             disable=not group.is_main,
         )
+        portions = Portions(size, REMEDY)
         began = saved = time.perf_counter()
         before = self.seconds
         with bar:
             for batch, pictures in zip(batches, _decoded(batches, root, baseline.settings.workers), strict=True):
-                said = dict(zip([image.name for image in batch], said_of(baseline, pictures), strict=True))
+                texts = _texts(baseline, pictures, portions)
+                said = dict(zip([image.name for image in batch], texts, strict=True))
                 parts = group.gather((said, bool(stop)))
                 self.captions |= {name: text for part, _ in parts for name, text in part.items()}
                 self.seconds = before + time.perf_counter() - began
@@ -83,25 +86,9 @@ class Captioning:
         self.save()
 
 
-def said_of(baseline: Baseline, pictures: Sequence[Image.Image]) -> list[str]:
-    """Captions of pictures, of half of them at a time, and again, where they are too many for the GPU's memory.
-
-    Raises:
-        UserError: one picture is too much for it.
-    """
-    try:
-        return baseline.caption(pictures)
-    except torch.OutOfMemoryError as error:
-        if len(pictures) == 1:
-            raise UserError(
-                "one picture is too much for the GPU's memory: use baseline.precision=bf16, a smaller "
-                "baseline.beam_size or a smaller checkpoint"
-            ) from error
-    # Not within `except`: the error keeps what filled the memory alive.
-    if baseline.model.device.type == "cuda":
-        torch.cuda.empty_cache()
-    half = (len(pictures) + 1) // 2
-    return said_of(baseline, pictures[:half]) + said_of(baseline, pictures[half:])
+def _texts(baseline: Baseline, pictures: Sequence[Image.Image], portions: Portions) -> list[str]:
+    found = portions.of(len(pictures), lambda some: baseline.caption(pictures[some]))
+    return [text for texts in found for text in texts]
 
 
 def _decoded(batches: Sequence[Sequence[ImageRecord]], root: Path, workers: int) -> Iterator[list[Image.Image]]:

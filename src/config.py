@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -163,6 +163,8 @@ class Decode(Section):
 class TinyBlip(Section):
     """The shape of the small BLIP that `baseline.checkpoint: tiny` trains from nothing."""
 
+    POSITIONS: ClassVar[int] = 128
+    """Tokens that it can read: start, prompt and caption."""
     image_size: Annotated[int, Field(ge=16, le=1024)] = 64
     patch_size: Annotated[int, Field(ge=2, le=64)] = 8
     hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 128
@@ -212,7 +214,8 @@ class Baseline(Section):
     """Rank of the adapters that learn in place of the weights (Hu et al. 2022); 0: the weights themselves learn."""
     adapt: Adapt = Adapt(ema_decay=0.99, plateau_epochs=0, stop_epochs=0)
     cache_mebibytes: Annotated[int, Field(ge=0)] = 1024
-    """Memory for decoded training pictures, so that later epochs need not decode them again."""
+    """Memory of each process for decoded pictures, those of validation too, so that later epochs need not decode them
+    again."""
     save_every_steps: Positive = 200
     tiny: TinyBlip = TinyBlip()
 
@@ -255,6 +258,11 @@ class Baseline(Section):
             raise ValueError("baseline.finetune_epochs is 0, but baseline.checkpoint 'tiny' has learnt nothing yet")
         if self.checkpoint == "tiny" and self.lora_rank:
             raise ValueError("baseline.lora_rank adapts a checkpoint: 'tiny' has no weights worth keeping")
+        if self.lora_rank and not self.epochs:
+            raise ValueError(
+                f"baseline.lora_rank is {self.lora_rank}, but nothing is trained: set baseline.finetune_epochs, or "
+                "baseline.lora_rank back to 0"
+            )
         if self.adapt.most_sampling:
             raise ValueError("baseline.adapt.most_sampling is for recurrent decoders: leave it at 0")
 
@@ -345,6 +353,26 @@ class Settings(Section):
             raise ValueError(
                 f"embed.precision is 'fp16', in which the encoder cannot learn while train.precision is "
                 f"{self.train.precision!r}: gradients are only scaled where that is 'fp16' too"
+            )
+        none = "baseline.checkpoint 'none': choose one ('tiny' needs no download), or set"
+        if self.baseline.checkpoint == "none" and self.decode.rerank == "baseline":
+            raise ValueError(f"decode.rerank is 'baseline' and {none} decode.rerank=none")
+        if self.baseline.checkpoint == "none" and self.train.distill:
+            raise ValueError(f"train.distill is {self.train.distill} and {none} train.distill=0")
+        room = TinyBlip.POSITIONS - 1 - len(self.baseline.prompt.split())
+        longest = {"prepare": self.prepare.max_words, "baseline": self.baseline.max_words}
+        if self.decode.rerank == "baseline":
+            longest["decode"] = self.decode.max_words
+        for section, words in longest.items():
+            if self.baseline.checkpoint == "tiny" and words > room:
+                raise ValueError(
+                    f"{section}.max_words is {words}, but baseline.checkpoint 'tiny' has room for {room} words: use no "
+                    "more, or another checkpoint ('none' does without)"
+                )
+        if self.decode.rerank != "none" and self.decode.beam_size == 1:
+            raise ValueError(
+                f"decode.rerank is {self.decode.rerank!r} and decode.beam_size 1, which leaves nothing to choose from: "
+                "set decode.beam_size to 2 or more, or decode.rerank=none"
             )
 
     def flat(self) -> dict[str, str | int | float | bool | None]:

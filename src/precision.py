@@ -25,7 +25,7 @@ def computed(precision: str, device: torch.device) -> torch.dtype:
 
 
 def refuse_without_gpu(precision: str, device: torch.device, section: str) -> None:
-    """fp16 gradients and sums are for GPUs.
+    """fp16 is for GPUs: its gradients and sums are, and processors take some twenty times longer for it than for fp32.
 
     Args:
         section: of params.yaml, which the message names.

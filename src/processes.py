@@ -20,8 +20,8 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others in a step: longer than any step, shorter than anybody's patience."""
 PATIENCE = timedelta(days=7)
-"""How long it waits at a barrier, where others may have metrics to work out or a checkpoint to fetch. One that died is
-noticed at once by torchrun, which ends all."""
+"""How long it waits at a barrier or for what others say, who may have metrics to work out or a checkpoint to fetch. One
+that died is noticed at once by torchrun, which ends all."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Group:
         rank: this process' number, 0 is the one that writes.
         size: how many there are, on all machines.
         device: where this process computes.
-        patient: the same processes, for barriers.
+        patient: the same processes, for barriers and for whatever is more than numbers: a state of gigabytes would not
+            fit into a GPU's memory beside the model it is of.
     """
 
     rank: int
@@ -62,7 +63,7 @@ class Group:
         if self.size == 1:
             return [value]
         values: list[T | None] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.patient)
         return values  # type: ignore[return-value]
 
     def from_main(self, value: T) -> T:
@@ -70,7 +71,7 @@ class Group:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        dist.broadcast_object_list(box, src=0, group=self.patient)
         return box[0]
 
 

@@ -17,6 +17,7 @@ from src.decoding.consensus import consensus
 from src.decoding.search import Hypothesis, Speaker, beam_search, greedy
 from src.models.decoder import Decoder
 from src.models.ensemble import Ensemble
+from src.portions import Portions
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,18 @@ def describe_rows(
     rows: Sequence[int],
     settings: Decode,
 ) -> Iterator[list[Caption]]:
-    """`describe` for chosen rows of a large array, `settings.batch_images` at a time, in the order of `rows`."""
+    """`describe` for chosen rows of a large array, `settings.batch_images` at a time, in the order of `rows`.
+
+    Raises:
+        UserError: one image is too much for the GPU's memory.
+    """
     device = next(decoder.parameters()).device
-    for start in range(0, len(rows), settings.batch_images):
-        batch = torch.from_numpy(grids[list(rows[start : start + settings.batch_images])])
-        yield from describe(decoder, vocabulary, batch.to(device), settings)
+
+    def described(some: slice) -> list[list[Caption]]:
+        return describe(decoder, vocabulary, torch.from_numpy(grids[list(rows[some])]).to(device), settings)
+
+    for captions in Portions(settings.batch_images, "use a smaller decode.beam_size").of(len(rows), described):
+        yield from captions
 
 
 def _caption(hypothesis: Hypothesis, vocabulary: Vocabulary) -> Caption:

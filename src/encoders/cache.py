@@ -14,14 +14,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from jaxtyping import Float16, UInt8
 from safetensors.torch import save_file
 from torch import Tensor
@@ -36,8 +36,10 @@ from src.encoders.heap import keep_freed_memory
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import disk_is_full, write_json
-from src.precision import described
+from src.portions import Portions
+from src.precision import described, refuse_without_gpu
 from src.processes import Group
+from src.unfinished import lock, tell_of_others
 
 GRIDS_FILE = "grids.npy"
 INDEX_FILE = "index.json"
@@ -49,6 +51,7 @@ AHEAD = 2
 """Batches that are decoded before the network asks for them, and that it may be ahead of the disk."""
 FLUSH_EVERY = 16
 """Batches between two synchronisations with the disk: the most a power cut can cost."""
+REMEDY = "use a smaller embed.image_size or another embed.encoder"
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,10 @@ def fill(
         What happened: images, images already there, seconds, images per second.
 
     Raises:
-        UserError: an identical extraction is at work; an image cannot be read; a grid does not fit into fp16.
+        UserError: fp16 without a GPU; an identical extraction is at work; an image cannot be read, or is too much for
+            the GPU's memory; a grid does not fit into fp16.
     """
+    refuse_without_gpu(settings.precision, group.device, "embed")
     keep_freed_memory()
     provenance = encoder.provenance
     names = _index(manifest)
@@ -132,17 +137,16 @@ def fill(
     folder = scratch / f"embed-{fingerprint(provenance.to_json(), names, locations)}"
     with _alone(folder) if group.is_main else nullcontext():
         if group.is_main:
-            _tell_of_others(folder)
+            tell_of_others(folder)
             _open_arrays(folder, (len(names), provenance.regions, provenance.features))
         group.barrier()
         grids = np.load(folder / GRIDS_FILE, mmap_mode="r+", allow_pickle=False)
         done = np.load(folder / DONE_FILE, mmap_mode="r+", allow_pickle=False)
         missing = np.flatnonzero(~done)
         already = len(names) - len(missing)
-        own = missing[group.rank :: group.size]
         group.barrier()  # every process has read the flags before any of them changes one
         started = time.perf_counter()
-        _extract(folded(encoder).to(group.device), manifest, data_root, grids, done, own, settings, group)
+        _extract(folded(encoder).to(group.device), manifest, data_root, grids, done, missing, settings, group)
         group.barrier()
         seconds = time.perf_counter() - started
         if group.is_main:
@@ -164,10 +168,12 @@ def _extract(
     data_root: Path,
     grids: Float16[np.ndarray, "image region feature"],
     done: np.ndarray,
-    rows: np.ndarray,
+    missing: np.ndarray,
     settings: Embed,
     group: Group,
 ) -> None:
+    """Fill this process' share of the rows that are missing."""
+    rows, already = missing[group.rank :: group.size], len(manifest) - len(missing)
     unsaved: list[np.ndarray] = []
 
     def write(batch: np.ndarray, features: Tensor) -> None:
@@ -184,23 +190,22 @@ def _extract(
         done.flush()  # type: ignore[attr-defined]
         unsaved.clear()
 
-    bar = tqdm(
-        total=len(manifest), initial=len(manifest) - len(rows), unit="img", desc="embed", disable=not group.is_main
-    )
+    bar = tqdm(total=already + len(rows), initial=already, unit="img", desc="embed", disable=not group.is_main)
     batches = [rows[start : start + settings.batch_size] for start in range(0, len(rows), settings.batch_size)]
     read = ImageBytes(data_root)
+    portions = Portions(settings.batch_size, REMEDY)
     writing: deque[Future[None]] = deque()
     # The disk is waited for by a thread of its own, never more than a few batches behind.
     with bar, torch.inference_mode(), ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
         for batch, pixels in decoded(
             encoder, [[manifest.images[row] for row in batch] for batch in batches], read, settings.workers
         ):
-            features = encoder(pixels.to(group.device, non_blocking=True)).to(torch.float16)
+            features = _grids(encoder, pixels, group.device, portions)
             if not torch.isfinite(features).all():
                 raise UserError(
                     f"{encoder.name} exceeds fp16 at layer {encoder.layer}: tap another one (-S embed.layer=NAME)"
                 )
-            writing.append(writer.submit(write, batches[batch], features.cpu()))
+            writing.append(writer.submit(write, batches[batch], features))
             if len(writing) > AHEAD:
                 writing.popleft().result()
             bar.update(len(batches[batch]))
@@ -218,13 +223,25 @@ def encode(
         return np.empty((0, encoder.rows * encoder.columns, encoder.features), np.float16)
     size = settings.batch_size
     batches = [images[start : start + size] for start in range(0, len(images), size)]
-    read = ImageBytes(data_root)
+    read, portions = ImageBytes(data_root), Portions(size, REMEDY)
     with torch.inference_mode():
         parts = [
-            encoder(pixels.to(device)).to(torch.float16).cpu().numpy()
+            _grids(encoder, pixels, device, portions).numpy()
             for _, pixels in decoded(encoder, batches, read, settings.workers)
         ]
     return np.concatenate(parts)
+
+
+def _grids(
+    encoder: Encoder, pixels: UInt8[Tensor, "image 3 row column"], device: torch.device, portions: Portions
+) -> Float16[Tensor, "image region feature"]:
+    """As the cache keeps them."""
+
+    def looked(some: slice) -> Tensor:
+        grids: Tensor = encoder(pixels[some].to(device, non_blocking=True))
+        return grids.to(torch.float16).cpu()
+
+    return torch.cat(list(portions.of(len(pixels), looked)))
 
 
 def decoded(
@@ -264,27 +281,12 @@ def _publish(folder: Path, out: Path, encoder: Encoder, provenance: Provenance, 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the unfinished array against an identical extraction; a crash lets go of it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock(folder).acquire(timeout=0)
     except Timeout:
         raise UserError(f"an identical extraction is at work in {folder}: wait for it") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
-
-
-def _tell_of_others(folder: Path) -> None:
-    """Say what extractions with other settings left unfinished; nobody else would find their gigabytes."""
-    for other in sorted(set(folder.parent.glob("embed-*")) - {folder}):
-        with suppress(UserError, OSError), _alone(other):  # one that is at work, or done by now, is not told of
-            size = sum(file.stat().st_blocks * 512 for file in other.iterdir())
-            print(
-                f"{other} is an unfinished extraction with other settings ({size / 2**20:,.0f} MiB): delete it unless "
-                "you go back to them"
-            )
 
 
 def _open_arrays(folder: Path, shape: tuple[int, int, int]) -> None:

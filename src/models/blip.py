@@ -167,7 +167,7 @@ def build(settings: TinyBlip, vocabulary: Vocabulary) -> tuple[Any, Any]:
     text = BlipTextConfig(
         vocab_size=len(vocabulary),
         num_hidden_layers=settings.text_layers,
-        max_position_embeddings=128,
+        max_position_embeddings=settings.POSITIONS,
         bos_token_id=START,
         eos_token_id=END,
         sep_token_id=END,

@@ -91,7 +91,8 @@ class StepGraphs:
                 self._pass(own)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # The thread that reads the next batch pins its memory meanwhile, which a global recording would fail for.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             nats = self._pass(own)
         return _Recorded(graph, own, nats)
 

@@ -16,12 +16,13 @@ from src.training.batches import P
 from src.training.resume import ResumeFolder
 from src.training.stopping import StopRequest, Watch
 from src.training.trainer import Trainer
+from src.unfinished import tell_of_others
 
 
 @contextmanager
 def held(root: Path, fingerprint: str, group: Group, keep: bool = False) -> Iterator[ResumeFolder | None]:
     """Hold the states of a run for the block, rank 0's (None elsewhere); when it ends well they are removed,
-    unless somebody wants to `keep` them and remove them later.
+    unless somebody wants to `keep` them and remove them later. States that runs with other settings left are told of.
 
     The block goes round the MLflow run: killed before that had ended, the next attempt would begin a second one.
 
@@ -30,6 +31,8 @@ def held(root: Path, fingerprint: str, group: Group, keep: bool = False) -> Iter
     """
     folder = ResumeFolder(root, fingerprint) if group.is_main else None
     try:
+        if folder is not None:
+            tell_of_others(folder.folder)
         yield folder
         if folder is not None and not keep:
             folder.remove()

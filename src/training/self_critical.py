@@ -86,7 +86,7 @@ class SelfCritical(Teaching[Batch]):
         """Samples of each image as ids up to their end, and whether they came to one."""
         learning = self.teaching.decoder.training
         self.teaching.decoder.eval()
-        found = sample(self.teaching.decoder, grids, self.samples, self.max_words).ids.tolist()
+        found = sample(self.teaching.decoder, grids, self.samples, self.max_words).tolist()
         self.teaching.decoder.train(learning)
         ended = [[END in ids for ids in own] for own in found]
         return [[ids[: ids.index(END) + 1] if END in ids else ids for ids in own] for own in found], ended

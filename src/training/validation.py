@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Int
 
 from src.data.manifest import Manifest
 from src.metrics.cider import CiderScorer
+from src.portions import Portions
 from src.processes import Group
 from src.training.batches import EncodedImages, P, Reader, read_ahead
 
@@ -25,11 +27,12 @@ class Validation(Generic[P]):
 
     Args:
         images: the validation split as the model reads it.
-        batch_images: computed at once.
+        batch_images: computed at once, fewer where GPU memory runs out.
     """
 
     def __init__(self, images: EncodedImages[P], manifest: Manifest, batch_images: int, group: Group) -> None:
-        self.images, self.batch_images, self.group = images, batch_images, group
+        self.images, self.group = images, group
+        self.portions = Portions(batch_images, "use bf16 or a smaller model")
         self.references = CiderScorer([image.words for image in manifest.split("val")]) if len(images) else None
 
     def measure(self, teaching: Teaching[P], read: Reader) -> dict[str, float]:
@@ -37,6 +40,9 @@ class Validation(Generic[P]):
 
         Args:
             read: what the model looks at, of rows of the manifest.
+
+        Raises:
+            UserError: one image is too much for the GPU's memory.
         """
         teaching.eval()
         nats, captions = 0.0, list[tuple[str, ...]]()
@@ -56,12 +62,18 @@ class Validation(Generic[P]):
         return np.arange(len(self.images))[self.group.rank :: self.group.size]
 
     def _each(self, look: Callable[[P], T], read: Reader) -> Iterator[T]:
-        own, step = self._own, self.batch_images
+        own, step = self._own, self.portions.size
         order = [own[start : start + step] for start in range(0, len(own), step)]
-        for batch in read_ahead(self.images, order, read, self.group.device):
-            with torch.inference_mode():  # not round the yield: whoever takes the results would be in it too
-                found = look(batch)
-            yield found
+        for chosen, batch in zip(order, read_ahead(self.images, order, read, self.group.device), strict=True):
+            yield from self.portions.of(len(chosen), partial(self._found, look, chosen, batch))
+
+    def _found(self, look: Callable[[P], T], chosen: Int[np.ndarray, " image"], batch: P, some: slice) -> T:
+        """What `look` finds in some of a batch that was read."""
+        if some != slice(0, len(chosen)):
+            assert batch.grids is not None
+            batch = self.images.pack(chosen[some]).to(self.group.device).with_grids(batch.grids[some])
+        with torch.inference_mode():  # not round a yield: whoever takes the results would be in it too
+            return look(batch)
 
     def _cider(self, own: Sequence[Sequence[str]]) -> float:
         captions: list[Sequence[str]] = [()] * len(self.images)

@@ -14,7 +14,6 @@ from tiny_checkpoints import checkpoint, qwen2_vl
 
 from src import tracking
 from src.baseline import caption
-from src.captioning import said_of
 from src.config import Settings
 from src.contenders import baseline
 from src.errors import UserError
@@ -151,10 +150,11 @@ def test_killed_while_it_captions_it_goes_on_in_the_same_run(
     assert not left(tmp_path / "resume")
 
 
-def test_pictures_too_many_for_the_memory_are_captioned_in_parts(colours: Coloured, monkeypatch):
-    baseline = telling(colours)
-    pictures = colours.pictures("test")
-    expected, original = baseline.caption(pictures), Baseline.caption
+def test_pictures_too_many_for_the_memory_are_captioned_in_parts(
+    published, places, recorded, colours: Coloured, tmp_path, monkeypatch, capsys
+):
+    caption(published, places, tmp_path / "resume", tiny.ALONE)
+    expected, original = captions(places), Baseline.caption
 
     def limited(own: Baseline, images: Any) -> list[str]:
         if len(images) > room:
@@ -162,11 +162,13 @@ def test_pictures_too_many_for_the_memory_are_captioned_in_parts(colours: Colour
         return original(own, images)
 
     monkeypatch.setattr(Baseline, "caption", limited)
-    room = 2
-    assert said_of(baseline, pictures) == expected
+    room, other = 1, colours.places_in(tmp_path / "other")
+    caption(published, other, tmp_path / "resume", tiny.ALONE)
+    assert captions(other) == expected
+    assert "GPU memory ran out: 1 images at once instead of 2" in capsys.readouterr().out
     room = 0
-    with pytest.raises(UserError, match="one picture is too much"):
-        said_of(baseline, pictures)
+    with pytest.raises(UserError, match=r"one image is too much .* baseline\.precision=bf16"):
+        caption(published, other, tmp_path / "resume", tiny.ALONE)
 
 
 def captioned(group: Group, settings: Settings, folder: Path, colours: Coloured) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from src.config import ConfigError, Model, Settings, fingerprint, load
+from src.config import ConfigError, Decode, Model, Settings, fingerprint, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,8 +75,26 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         ("evaluate: {metrics: []}", "evaluate.metrics = []:"),
         ("dataset: {name: flickr9k}", "dataset.name is 'flickr9k': use one of sample, flickr8k"),
         ("dataset: {name: sample+sample}", "different ones joined by '+'"),
+        ("baseline: {checkpoint: x/y, lora_rank: 16}", "baseline.lora_rank is 16, but nothing is trained: set"),
+        ("baseline: {checkpoint: x/y, lora_rank: 16, finetune_epochs: 0}", "baseline.lora_rank is 16, but nothing"),
         ("baseline: {adapt: {most_sampling: 0.1}}", "baseline.adapt.most_sampling is for recurrent decoders"),
         ("{embed: {precision: fp16}, train: {finetune_encoder: 1}}", "in which the encoder cannot learn"),
+        (
+            "{decode: {rerank: baseline}, baseline: {checkpoint: none}}",
+            "decode.rerank is 'baseline' and baseline.checkpoint 'none': choose one",
+        ),
+        (
+            "{train: {distill: 0.5}, baseline: {checkpoint: none}}",
+            "train.distill is 0.5 and baseline.checkpoint 'none': choose one",
+        ),
+        ("decode: {rerank: consensus, beam_size: 1}", "decode.rerank is 'consensus' and decode.beam_size 1, which"),
+        ("decode: {rerank: baseline, beam_size: 1}", "decode.rerank is 'baseline' and decode.beam_size 1, which"),
+        ("prepare: {max_words: 128}", "prepare.max_words is 128, but baseline.checkpoint 'tiny' has room for 127 "),
+        ("decode: {max_words: 128, rerank: baseline}", "decode.max_words is 128, but baseline.checkpoint 'tiny' has"),
+        (
+            "baseline: {max_words: 126, prompt: a photo}",
+            "baseline.max_words is 126, but baseline.checkpoint 'tiny' has",
+        ),
         ("train: {finetune_encoder: 1, members: 2}", "train.members is 2 and train.finetune_encoder 1"),
         ("seed: -1", "seed = -1:"),
         ("train: 3", "train = 3:"),
@@ -92,6 +110,16 @@ def test_what_is_wrong_is_said_by_its_name(refused, text, told):
 def test_everything_that_is_wrong_is_said_at_once(refused):
     message = refused("train: {epochs: 0, batch_images: 0}\nmodel: {rnn: mlp}")
     assert all(name in message for name in ("train.epochs", "train.batch_images", "model.rnn"))
+
+
+def test_a_bundle_may_search_greedily_whatever_its_beam_was_reranked_by():
+    """A page or a command asks for other beams than the parameters."""
+    assert Decode.model_validate({"rerank": "consensus", "beam_size": 1}).beam_size == 1
+
+
+def test_the_small_blips_room_is_no_business_of_other_checkpoints():
+    assert Settings.model_validate({"prepare": {"max_words": 500}, "baseline": {"checkpoint": "none"}})
+    assert Settings.model_validate({"decode": {"max_words": 500}})
 
 
 def test_several_datasets_are_joined_by_plus():

@@ -43,16 +43,19 @@ def test_two_processes_agree(ranks):
     assert first["from_main"] == {"said by": 0}
 
 
-def waited(group: Group) -> bool:
+def waited(group: Group, meet: str, *said: Any) -> Any:
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=1), dist.group.WORLD)
     if group.is_main:
         time.sleep(4)
-    group.barrier()
-    return True
+    return getattr(group, meet)(*said)
 
 
-def test_a_barrier_waits_for_longer_than_a_step_may_take(ranks):
-    assert ranks(waited) == [True, True]
+@pytest.mark.parametrize(
+    ("meeting", "answer"), [(["barrier"], None), (["from_main", "a state"], "a state"), (["gather", "a"], ["a", "a"])]
+)
+def test_who_meets_waits_for_longer_than_a_step_may_take(ranks, meeting, answer):
+    """And what is said then goes past the GPUs, by the group that has none."""
+    assert ranks(waited, *meeting) == [answer, answer]
 
 
 def test_a_process_alone_is_the_main_one_and_agrees_with_itself(monkeypatch):

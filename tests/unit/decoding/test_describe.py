@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import tiny
 import torch
@@ -9,6 +11,7 @@ import torch
 from src.config import Decode
 from src.decoding.describe import Caption, describe, describe_rows
 from src.decoding.search import beam_search, greedy
+from src.errors import UserError
 
 
 def test_one_beam_is_one_caption_and_more_are_as_many():
@@ -50,6 +53,27 @@ def test_chosen_rows_are_described_in_their_order_whatever_the_batch():
         settings = Decode(beam_size=2, max_words=5, batch_images=size)
         found = describe_rows(tiny.decoder(), tiny.vocabulary(), grids, rows, settings)
         assert [(captions[0].words, captions[0].log_probability) for captions in found] == expected
+
+
+def test_rows_too_many_for_the_memory_are_described_in_parts(monkeypatch):
+    rows, settings = [7, 0, 3, 8, 1], Decode(beam_size=2, max_words=5)
+
+    def described() -> list[list[tuple[str, ...]]]:
+        found = describe_rows(tiny.decoder(), tiny.vocabulary(), tiny.grids(9), rows, settings)
+        return [[caption.words for caption in captions] for captions in found]
+
+    expected, room = described(), 2
+
+    def limited(decoder: Any, vocabulary: Any, grids: torch.Tensor, settings: Decode) -> list[list[Caption]]:
+        if len(grids) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return describe(decoder, vocabulary, grids, settings)
+
+    monkeypatch.setattr("src.decoding.describe.describe", limited)
+    assert described() == expected
+    room = 0
+    with pytest.raises(UserError, match=r"one image is too much .* decode\.beam_size"):
+        described()
 
 
 def test_a_sentence_begins_with_a_capital_and_ends_with_a_full_stop():

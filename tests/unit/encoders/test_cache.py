@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tqdm import tqdm
 
 from src.config import Embed
 from src.data.images import ImageBytes, ImageError
@@ -184,7 +186,7 @@ def test_unfinished_extractions_with_other_settings_are_told_of_with_their_size(
     assert "unfinished" not in capsys.readouterr().out, "it is at work"
     fill()
     told = capsys.readouterr().out
-    assert f"{left} is an unfinished extraction with other settings (" in told
+    assert f"{left} was left unfinished with other settings (" in told
     fill.manifest = Manifest.of(reversed(fill.manifest.images))
     fill()
     assert "unfinished" not in capsys.readouterr().out
@@ -254,19 +256,56 @@ def test_an_identical_extraction_at_the_same_time_is_refused(fill, encoder, monk
     assert fill.open().grids.any()
 
 
-def share(group: Group, settings: Embed, manifest: Manifest, data: Path, out: Path, scratch: Path) -> int:
-    """What one of two processes does of the work: how many pictures."""
+def share(
+    group: Group, settings: Embed, manifest: Manifest, data: Path, out: Path, scratch: Path
+) -> tuple[int, list[tuple[int, int]]]:
+    """What one of two processes does of the work: how many pictures, and what its progress bar shows at both ends."""
     torch.set_num_threads(1)
     filled = Fill(encoders.load(settings), manifest, data, out.parent, settings)
-    filled(out=out, scratch=scratch, group=group)
-    return filled.encoded
+    shown = list[tuple[int, int]]()
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        def __init__(self, **told: Any) -> None:
+            super().__init__(**told | {"disable": False, "file": io.StringIO()})
+            shown.append((self.n, self.total))
+
+        def __exit__(self, *error: Any) -> None:
+            shown.append((self.n, self.total))
+            super().__exit__(*error)
+
+    cache.tqdm = Bar  # type: ignore[misc]
+    try:
+        filled(out=out, scratch=scratch, group=group)
+    finally:
+        cache.tqdm = tqdm  # type: ignore[misc]
+    return filled.encoded, shown
 
 
 def test_two_processes_share_the_work_and_give_the_same_array(fill, expected, ranks):
     with pytest.raises(Interrupted):
         fill(after=4)
-    assert ranks(share, fill.settings, fill.manifest, fill.data, fill.out, fill.scratch) == [5, 4]
+    first, second = ranks(share, fill.settings, fill.manifest, fill.data, fill.out, fill.scratch)
+    assert first == (5, [(4, 9), (9, 9)]), "progress begins with what is there and ends with the process' own share"
+    assert second == (4, [(4, 8), (8, 8)])
     assert same(fill.open().grids, expected)
+
+
+def test_pictures_too_many_for_the_memory_are_encoded_in_parts(fill, expected, monkeypatch):
+    forward, room = Encoder.forward, 1
+
+    def limited(encoder: Encoder, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(encoder, pixels)
+
+    monkeypatch.setattr(Encoder, "forward", limited)
+    fill()
+    assert same(fill.open().grids, expected)
+    encoded = cache.encode(fill.encoder, fill.manifest.images, fill.data, fill.settings, torch.device("cpu"))
+    assert same(encoded, expected)
+    room = 0
+    with pytest.raises(UserError, match=r"one image is too much .* embed\.image_size"):
+        fill()
 
 
 def test_a_picture_that_cannot_be_read_is_named_and_the_work_before_it_kept(fill, tmp_path):
@@ -290,6 +329,12 @@ def test_grids_that_half_precision_cannot_hold_are_refused(fill):
                 fill()
         finally:
             weights.div_(1e9)
+
+
+def test_fp16_without_a_gpu_is_refused(fill):
+    with pytest.raises(UserError, match=r"embed\.precision is fp16, which needs a GPU"):
+        fill(settings=fill.settings.model_copy(update={"precision": "fp16"}))
+    assert not fill.scratch.exists()
 
 
 def test_a_cache_of_other_images_does_not_open(fill):

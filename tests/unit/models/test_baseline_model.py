@@ -53,6 +53,19 @@ def test_a_prompt_is_gone_on_from_but_not_said(colours: Coloured, monkeypatch: p
     assert asked == [[settings.script.start, *settings.script.prompt]] * 2
 
 
+def test_the_longest_captions_that_may_be_asked_for_are_read_and_said(colours: Coloured):
+    longest = 125
+    settings = colours.changed(prompt="a red", max_words=longest, beam_size=1)
+    with pytest.raises(ValueError, match="room for 125 words"):
+        colours.changed(prompt="a red", max_words=longest + 1)
+    baseline = replace(colours.baseline(), settings=settings.baseline).ready(CPU)
+    with torch.no_grad():
+        baseline.model.text_decoder.cls.predictions.decoder.bias[colours.vocabulary.encode(["red"])] = 1e9  # no end
+    assert len(baseline.caption(colours.pictures("val")[:1])[0].split()) == longest
+    [[likely]] = baseline.log_likelihood(colours.pictures("val")[:1], [[" ".join(["red"] * longest)]])
+    assert math.isfinite(likely)
+
+
 def test_a_folder_with_pickles_alone_is_refused(tmp_path):
     folder = checkpoint(git, tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

@@ -1,5 +1,7 @@
 """Replayed on a GPU, a step has the gradients that it has when its kernels are launched one by one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tiny
@@ -7,6 +9,7 @@ import torch
 
 from src.models.fusion import as_written
 from src.processes import Group
+from src.training.batches import Batch
 from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
 
@@ -55,6 +58,23 @@ def test_a_replayed_run_learns_what_a_launched_one_learns(precision):
         losses.append([row["train_loss"] for row in run.progress.history])
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
     assert losses[0][-1] < losses[0][0]
+
+
+def test_the_next_batch_may_be_pinned_while_one_is_recorded(monkeypatch):
+    """As `read_ahead` does in a thread of its own."""
+    run = trainer("gru", compile=True)
+    passed = run.graphs._pass
+
+    def pinning(batch: Batch) -> torch.Tensor:
+        nats = passed(batch)
+        if torch.cuda.is_current_stream_capturing():
+            with ThreadPoolExecutor(1) as reader:
+                assert reader.submit(torch.empty(2**24).pin_memory).result().is_pinned()
+        return nats
+
+    monkeypatch.setattr(run.graphs, "_pass", pinning)
+    gradients(run, 0)
+    assert run.graphs._recorded
 
 
 def test_running_out_of_memory_forgets_the_graphs_and_goes_on(monkeypatch):

@@ -87,8 +87,6 @@ def test_memory_that_runs_out_divides_the_batch_and_changes_nothing_else(calls):
     run = tiny.Remembered()
     trainer = tiny.trainer(settings(2 if calls else None))
     with_room_for(1, trainer, calls)
-    # Validation is measured without gradients, in batches of its own.
-    trainer.validation.batch_images = 1
     fitted(trainer, run)
     assert_same_weights(trainer, fitted(tiny.trainer(settings())))
     halvings = [text for text in run.events if text.startswith("GPU memory ran out")]
@@ -111,6 +109,21 @@ def test_one_image_too_much_is_an_error_with_a_way_out():
     with_room_for(0, trainer)
     with pytest.raises(UserError, match=r"one image is too much .* train\.gradient_checkpointing=true"):
         fitted(trainer)
+
+
+@pytest.mark.parametrize("room", [1, 2])
+def test_validation_measures_the_same_where_its_images_do_not_fit(room, capsys):
+    trainer = tiny.trainer(settings())
+    learner = trainer.learner
+    expected = trainer.validation.measure(learner.teaching, learner.read)
+    given = with_room_for(room, trainer)
+    for _ in range(2):
+        assert trainer.validation.measure(learner.teaching, learner.read) == pytest.approx(expected, rel=1e-5)
+    assert given == ([3, 2, 1, 2, 1] if room == 2 else [3, 2, *[1] * 6])
+    assert "GPU memory ran out: 2 images at once instead of 3" in capsys.readouterr().out
+    with_room_for(0, trainer)
+    with pytest.raises(UserError, match="one image is too much"):
+        trainer.validation.measure(learner.teaching, learner.read)
 
 
 @pytest.fixture
@@ -140,7 +153,6 @@ def short_of_memory(group: Any, chosen: Settings) -> tuple[list[dict[str, float]
     trainer = tiny.trainer(chosen, group=group)
     if not group.is_main:
         with_room_for(1, trainer)
-        trainer.validation.batch_images = 1
     fitted(trainer)
     return trainer.progress.history, trainer.progress.micro_batch
 

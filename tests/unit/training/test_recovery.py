@@ -10,6 +10,8 @@ import tiny
 import torch
 
 from src.config import Settings
+from src.processes import Group
+from src.training.recovery import held
 from src.training.resume import ResumeFolder, SavedState
 from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
@@ -170,6 +172,21 @@ def test_a_finished_run_has_nothing_left_to_do(settings, uninterrupted, folder, 
     monkeypatch.setattr(Trainer, "step", None)
     again = finished(settings, folder)
     assert_same(again, first)
+
+
+def test_states_that_other_settings_left_are_told_of_with_their_size(tmp_path, capsys):
+    for name, size in (("train-1", 3), ("train-2", 0), ("train-deep-1", 5), ("embed-1", 7)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state-000000001.safetensors").write_bytes(b"x" * size * 2**20)
+    with held(tmp_path, "train-2", tiny.ALONE), held(tmp_path, "train-3", tiny.ALONE):
+        pass
+    told = (
+        f"{tmp_path / 'train-1'} was left unfinished with other settings (3 MiB): delete it unless you go back to them"
+    )
+    assert capsys.readouterr().out.splitlines() == [told] * 2
+    with held(tmp_path, "train-1", Group(1, 2, torch.device("cpu"))):
+        pass
+    assert not capsys.readouterr().out
 
 
 def test_a_state_is_all_of_a_trainer(settings, uninterrupted):
