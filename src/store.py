@@ -108,7 +108,7 @@ def exists() -> bool:
     `connect` would make the file; who only looks asks first.
     """
     uri = address()
-    return not uri.startswith(SQLITE) or _database(uri).exists()
+    return not uri.startswith(SQLITE) or _is_made(_database(uri))
 
 
 def experiment_id(client: MlflowClient) -> str:
@@ -148,7 +148,7 @@ def _open_file(uri: str) -> MlflowClient:
     database.parent.mkdir(parents=True, exist_ok=True)
     artifacts = _artifact_folder(database.parent)
     with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):
-        if not database.exists() or not database.stat().st_size:
+        if not _is_made(database):
             _make_file(database, artifacts)
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
@@ -171,6 +171,10 @@ def _make_file(database: Path, artifacts: str) -> None:
             file.write(made.read_bytes())
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_made(database: Path) -> bool:
+    return database.exists() and database.stat().st_size > 0  # who only opens it with SQLite leaves an empty file
 
 
 def _database(uri: str) -> Path:
