@@ -37,7 +37,7 @@ repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, fi
 	@test -z "$(MISSING)" || dvc pull --remote embedded data.dvc || dvc pull data.dvc || { test "$(MISSING)" = sample && python -m src.data.sample; } || { echo "error: $(MISSING) is missing, and no DVC remote has what data.dvc names: fetch it (python -m src.data.download NAME), or name a remote that has it (dvc remote add --default NAME URL)" >&2; exit 1; }
 	@test -e outputs || rm -f dvc.lock  # of a fresh clone: DVC would look for another machine's outputs, not in its run-cache, and train BLIP twice
 	@dvc exp list --name-only | grep -qx $(EXPERIMENT) || { set -x; dvc exp run --temp --name $(EXPERIMENT) -S model.rnn=$(OTHER); }
-	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlruns/mlflow.db -a ! -e mlruns/.rebuilding || { set -x; mkdir -p mlruns && touch mlruns/.rebuilding && python -m src.registry sync && dvc repro && dvc repro --force --single-item promote && rm mlruns/.rebuilding; }  # a store that was deleted, or half rebuilt: DVC has the outputs and would run nothing
+	@{ test ! -e mlruns/.rebuilding && python -m src.registry list >/dev/null; test $$? != 1; } || { set -x; mkdir -p mlruns && touch mlruns/.rebuilding && python -m src.registry sync && dvc repro && dvc repro --force --single-item promote && rm mlruns/.rebuilding; }  # no model is registered, or a rebuilding was cut short: DVC has the outputs and would run nothing
 	dvc repro
 	@grep -q '"$(OTHER_NAME)"' reports/evaluation.json || { dvc repro --force --single-item evaluate && dvc repro; }  # the registry is no input DVC knows
 	@python -m src.summary

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import sqlite3
@@ -44,6 +45,8 @@ ARTIFACT_COLUMNS = (
 """Where MLflow's database keeps absolute addresses of artifacts."""
 
 log = logging.getLogger(__name__)
+_files: dict[str, tuple[int, int]] = {}
+"""Which file this process reads under each local store's address: device and inode."""
 
 
 class StoreError(UserError):
@@ -105,11 +108,15 @@ def exists() -> bool:
     `connect` would make the file; who only looks asks first.
     """
     uri = address()
-    return not uri.startswith(SQLITE) or _database(uri).exists()
+    return not uri.startswith(SQLITE) or _is_made(_database(uri))
 
 
 def experiment_id(client: MlflowClient) -> str:
-    """The number MLflow gave to the experiment that holds all runs of this project."""
+    """The number MLflow gave to the experiment that holds all runs of this project.
+
+    Of the store that is there now: one that was deleted and rebuilt since the client was opened is opened anew.
+    """
+    _follow_the_file(client)
     return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
 
@@ -141,7 +148,7 @@ def _open_file(uri: str) -> MlflowClient:
     database.parent.mkdir(parents=True, exist_ok=True)
     artifacts = _artifact_folder(database.parent)
     with FileLock(f"{database}.lock", timeout=LOCK_SECONDS):
-        if not database.exists() or not database.stat().st_size:
+        if not _is_made(database):
             _make_file(database, artifacts)
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
@@ -154,15 +161,20 @@ def _make_file(database: Path, artifacts: str) -> None:
     draft = database.with_name(f".{database.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
+    made = draft / secrets.token_hex(4)  # MLflow thinks that it knows a name which was there before
     try:
-        _open(f"{SQLITE}{draft / database.name}", artifacts)
+        _open(f"{SQLITE}{made}", artifacts)
         # What a process that was killed has left of a store that was deleted, SQLite would put into the new one.
         for left in ("-wal", "-shm"):
             database.with_name(f"{database.name}{left}").unlink(missing_ok=True)
         with write_atomically(database) as file:
-            file.write((draft / database.name).read_bytes())
+            file.write(made.read_bytes())
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_made(database: Path) -> bool:
+    return database.exists() and database.stat().st_size > 0  # who only opens it with SQLite leaves an empty file
 
 
 def _database(uri: str) -> Path:
@@ -183,6 +195,7 @@ def _open(uri: str, artifacts: str | None) -> MlflowClient:
     from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    _follow_the_file(client)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         try:
@@ -194,6 +207,22 @@ def _open(uri: str, artifacts: str | None) -> MlflowClient:
         log.warning("The experiment %s was deleted from %s: restored.", EXPERIMENT, redacted(uri))
         client.restore_experiment(experiment.experiment_id)
     return client
+
+
+def _follow_the_file(client: MlflowClient) -> None:
+    """MLflow keeps its connections, which stay with a file that was deleted: once another has its name, drop them."""
+    uri = client.tracking_uri
+    if not uri.startswith(SQLITE):
+        return
+    try:
+        status = Path(uri.removeprefix(SQLITE)).stat()
+    except FileNotFoundError:
+        return  # and not rebuilt yet: SQLite would make an empty file
+    file = (status.st_dev, status.st_ino)  # not used again while a connection holds it
+    if _files.setdefault(uri, file) != file:
+        for service in (client._tracking_client, client._get_registry_client()):
+            service.store.engine.dispose()
+        _files[uri] = file
 
 
 def _follow_a_move(connection: sqlite3.Connection, artifacts: str) -> None:

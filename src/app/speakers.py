@@ -7,12 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from src import config, store
+from src import config
 from src.contenders import BASELINE as BLIP
 from src.contenders import ORDER
 from src.errors import UserError
@@ -47,7 +47,7 @@ class Cast:
     """The speakers, the champion first.
 
     Attributes:
-        notes: which model is missing, and why, in sentences.
+        notes: what could not be looked for or loaded, and why, in sentences.
     """
 
     speakers: tuple[Speaker, ...] = ()
@@ -58,10 +58,10 @@ class Cast:
         """The champion, or who comes nearest to it.
 
         Raises:
-            UserError: nobody is there.
+            UserError: nobody is there, and why.
         """
         if not self.speakers:
-            raise UserError(NOBODY)
+            raise UserError(" ".join(self.notes) or NOBODY)
         return self.speakers[0]
 
 
@@ -72,54 +72,74 @@ NOBODY = (
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A model to load. `version` is empty for the bundle of the last pipeline run."""
+    """A model to load; equal ones are loaded once.
+
+    Attributes:
+        name: empty for the bundle of the last pipeline run.
+        version: empty for models that are not registered.
+        content: changes with the model.
+    """
 
     name: str
     version: str
-    digest: str
-    champion: bool = False
+    content: object
+    champion: bool = field(default=False, compare=False)
 
 
 @dataclass
 class Speakers:
-    """Loads the models, and loads them anew when others have taken their places; shared by all visitors."""
+    """Loads the models, and those that take their places; shared by all visitors."""
 
     places: Places
     device: torch.device = field(default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     parameters: Path = Path("params.yaml")
     _cast: Cast = field(default_factory=Cast)
-    _seen: object = None
-    _looked: float = -LOOK_SECONDS
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _recurrent: tuple[_Wanted, ...] = ()
+    _loaded: dict[_Wanted, Speaker] = field(default_factory=dict)
+    _looked: float | None = None
+    _looking: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> Cast:
-        """The models there are. Looks for changes every LOOK_SECONDS, one visitor for all."""
-        with self._lock:
-            if time.monotonic() - self._looked >= LOOK_SECONDS:
-                wanted, notes = self._wanted()
-                files = (self.places.baseline_report, self.places.model / CONFIG_FILE, self.places.parameters)
-                seen = (wanted, notes, *_changed(*files))
-                if seen != self._seen:
-                    self._cast = self._load(wanted, notes)
-                    self._seen = seen
-                self._looked = time.monotonic()
-            return self._cast
+        """The models there are.
 
-    def _wanted(self) -> tuple[tuple[_Wanted, ...], tuple[str, ...]]:
-        """The recurrent models to load, the champion first."""
+        Every LOOK_SECONDS one visitor looks for others and loads them. Meanwhile the rest go on with those there are;
+        all wait for the very first.
+        """
+        if self._due() and self._looking.acquire(blocking=self._looked is None):
+            try:
+                if self._due():
+                    self._cast = self._look()
+                    self._looked = time.monotonic()
+            finally:
+                self._looking.release()
+        return self._cast
+
+    def _due(self) -> bool:
+        return self._looked is None or time.monotonic() - self._looked >= LOOK_SECONDS
+
+    def _look(self) -> Cast:
+        """What cannot be had now costs a note, and is tried again at the next look."""
+        notes: list[str] = []
         try:
-            registered = tuple(self._registered())
-        except UserError as error:
-            return (), (f"The registry cannot be read: {error}.",)
-        if registered:
-            return registered, ()
-        if (self.places.model / CONFIG_FILE).exists():
-            return (_Wanted("", "", ""),), ()
-        return (), ()
+            self._recurrent = tuple(self._registered()) or tuple(self._trained())
+        except Exception as error:  # MLflow's, the database's or the network's; those known before are still wanted
+            notes.append(f"The registry cannot be read: {_reason(error)}.")
+        loaded: dict[_Wanted, Speaker] = {}
+        for one in (*self._recurrent, *self._evaluated()):
+            try:
+                if speaker := self._loaded.get(one) or self._load(one):
+                    loaded[one] = replace(speaker, champion=one.champion)
+            except Exception as error:
+                notes.append(f"{one.name or 'The trained model'} cannot be loaded: {_reason(error)}.")
+        self._loaded = loaded
+        for note in notes:
+            if note not in self._cast.notes:
+                log.warning("%s", note)
+        found = sorted(loaded.values(), key=lambda speaker: (not speaker.champion, ORDER.index(speaker.name)))
+        return Cast(tuple(found), tuple(notes))
 
     def _registered(self) -> Iterator[_Wanted]:
-        if not store.exists():
-            return
+        """The champion, and the best version of each other cell."""
         from src.registry.promotion import ranking
         from src.registry.versions import CHAMPION, Registry, holder
 
@@ -134,38 +154,33 @@ class Speakers:
                 told.add(version.name)
                 yield _Wanted(version.name, str(version.number), version.digest)
 
-    def _load(self, wanted: tuple[_Wanted, ...], notes: tuple[str, ...]) -> Cast:
-        found: list[Speaker] = []
-        missing = list(notes)
-        for one in wanted:
-            try:
-                captioner = self._captioner(one).to(self.device)
-            except UserError as error:
-                missing.append(f"{one.name or 'The trained model'} cannot be loaded: {error}.")
-                continue
-            origin = f"version {one.version}" if one.version else "not evaluated yet"
-            found.append(Speaker(captioner.name, origin, captioner, one.champion))
-        try:
-            baseline = self._baseline()
-            if baseline is not None:
-                found.append(baseline)
-        except UserError as error:
-            missing.append(f"{BLIP} cannot be loaded: {error}.")
-        found.sort(key=lambda speaker: (not speaker.champion, ORDER.index(speaker.name)))
-        for note in missing:
-            log.warning("%s", note)
-        return Cast(tuple(found), tuple(missing))
+    def _trained(self) -> Iterator[_Wanted]:
+        """The bundle of the last pipeline run."""
+        bundle = self.places.model / CONFIG_FILE
+        if bundle.exists():
+            yield _Wanted("", "", (_written(bundle), _written(self.places.parameters)))
 
-    def _captioner(self, wanted: _Wanted) -> Captioner:
-        if not wanted.version:
+    def _evaluated(self) -> Iterator[_Wanted]:
+        """BLIP, where a pipeline run has evaluated it."""
+        report = self.places.baseline_report
+        if report.exists() and not (self.places.baseline / ABSENT_FILE).exists():
+            yield _Wanted(BLIP, "", (_written(report), _written(self.places.parameters)))
+
+    def _load(self, wanted: _Wanted) -> Speaker | None:
+        if wanted.name == BLIP:
+            return self._baseline()
+        captioner = self._captioner(wanted.version).to(self.device)
+        origin = f"version {wanted.version}" if wanted.version else "not evaluated yet"
+        return Speaker(captioner.name, origin, captioner)
+
+    def _captioner(self, version: str) -> Captioner:
+        if not version:
             return opened(self.places.model, self.places)
         from src.registry.versions import Registry
 
-        return Registry().captioner(wanted.version)
+        return Registry().captioner(version)
 
     def _baseline(self) -> Speaker | None:
-        if not self.places.baseline_report.exists() or (self.places.baseline / ABSENT_FILE).exists():
-            return None
         try:
             checkpoint = json.loads(self.places.baseline_report.read_text(encoding="utf-8"))["checkpoint"]
         except (ValueError, KeyError, TypeError) as error:
@@ -179,5 +194,14 @@ class Speakers:
         return Speaker(BLIP, checkpoint, Baseline.load(self.places, settings, self.device))
 
 
-def _changed(*paths: Path) -> tuple[int, ...]:
-    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+def _written(path: Path) -> int:
+    """When the file was written; 0 where it is not there (DVC removes a stage's files before it runs)."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _reason(error: Exception) -> str:
+    """What a visitor may read: the text of others' errors may hold credentials."""
+    return str(error) if isinstance(error, UserError) else type(error).__name__

@@ -1,6 +1,6 @@
 """The registered models from the command line.
 
-python -m src.registry list                     all models side by side
+python -m src.registry list                     all models side by side; where there is none the status is 1
 python -m src.registry promote                  register what was evaluated here, let the best be champion
 python -m src.registry rollback                 the champion before is champion again
 python -m src.registry sync                     rebuild a store that is gone, from Git and DVC
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from src import config
 from src.errors import reported
 from src.places import Places
-from src.registry.versions import Registry
+from src.registry.versions import FILL, Registry
 
 TOLERANCE = 0.02
 
@@ -28,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from src.registry.listing import show
 
         versions = Registry().versions()
-        if versions:
-            show(versions, config.load().promote.metric)
-        else:
-            print("no model is registered: `dvc repro` trains, evaluates and registers one, `sync` finds earlier ones")
+        if not versions:
+            print(f"no model is registered: {FILL}")
+            sys.exit(1)
+        show(versions, config.load().promote.metric)
     elif options.command == "promote":
         _promote()
     elif options.command == "rollback":
@@ -72,7 +72,7 @@ def _promote() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m src.registry", description="The registered models.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="all models side by side")
+    commands.add_parser("list", help="all models side by side; where there is none the status is 1")
     commands.add_parser("promote", help="register what was evaluated here, and let the best model be champion")
     commands.add_parser("rollback", help="make the champion before champion again")
     commands.add_parser("sync", help="rebuild a store that is gone from Git and DVC")

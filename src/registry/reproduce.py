@@ -29,7 +29,7 @@ MACHINE = ("cpu", "gpu", "torch")
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that was registered, what it became, and whether that is the same; None where it need not be."""
+    """One thing that was registered, what it became, and whether that is the same; None where that is not asked."""
 
     what: str
     registered: str
@@ -110,7 +110,8 @@ def compare(version: Version, again: Evaluated, tolerance: float, here: dict[str
     recorded = {name for name in version.tags if name.startswith(("val_", "test_"))}
     for name in sorted(recorded | again.figures.keys()):
         before, now = version.figure(name), again.figures.get(name)
-        same = before is not None and now is not None and abs(before - now) <= allowed
+        # A version is given figures that come later, its parameters stay those of its first evaluation.
+        same = None if before is None or now is None else abs(before - now) <= allowed
         rows.append(Row(name, _shown(before), _shown(now), same))
     return rows
 
@@ -140,4 +141,4 @@ def _kind(described: str | None) -> str | None:
 
 
 def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6f}"
+    return "not measured" if value is None else f"{value:.6f}"

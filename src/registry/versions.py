@@ -33,6 +33,8 @@ FOLDER = "registered"
 """Where a run keeps the model that was registered from it."""
 DESCRIPTION_LIMIT = 5000
 """Characters that MLflow keeps of a description."""
+FILL = "`python -m src.registry sync` finds those of a deleted store, `dvc repro` trains, evaluates and registers one"
+"""What to do where nothing is registered."""
 WITHDRAWN_TAG = "promotion.withdrawn"
 
 
@@ -73,14 +75,28 @@ class Version:
 
 
 class Registry:
-    """Reads and writes versions and aliases; runs are written by `src.tracking` alone."""
+    """Reads and writes versions and aliases; runs are written by `src.tracking` alone.
+
+    A store that is not there has no versions; only writing makes it.
+    """
 
     def __init__(self, client: MlflowClient | None = None) -> None:
+        self._client = client
+
+    @property
+    def client(self) -> MlflowClient:
         """Raises StoreError: the store cannot be opened."""
-        self.client: MlflowClient = client or store.connect()
+        self._client = self._client or store.connect()
+        return self._client
 
     def versions(self) -> list[Version]:
-        """All versions, oldest first; none when nothing was ever registered."""
+        """All versions, oldest first; none when nothing was ever registered.
+
+        Raises:
+            StoreError: the store cannot be opened.
+        """
+        if self._client is None and not store.exists():
+            return []
         found: list[Any] = []
         token = None
         while token is None or token:
@@ -103,7 +119,7 @@ class Registry:
         known = sorted({alias for version in versions for alias in version.aliases})
         raise UserError(
             f"no registered model is called {reference!r} (aliases: {', '.join(known) or 'none'}; versions: "
-            f"{len(versions)}): see `python -m src.registry list`, or evaluate one with `dvc repro`"
+            f"{len(versions)}): {FILL if not versions else 'see `python -m src.registry list`'}"
         )
 
     def holding(self, digest: str, dataset: str) -> Version | None:

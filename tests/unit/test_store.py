@@ -8,6 +8,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -103,6 +104,41 @@ def test_what_a_killed_process_left_of_a_deleted_store_does_not_come_into_the_ne
     (root / "mlruns" / "mlflow.db").unlink()
     client = store.connect()
     assert client.search_runs([store.experiment_id(client)]) == []
+
+
+def runs(client: Any) -> int:
+    return len(client.search_runs([store.experiment_id(client)]))
+
+
+def deleted(root: Path) -> None:
+    for file in (root / "mlruns").glob("mlflow.db*"):
+        file.unlink()
+
+
+def test_whoever_has_opened_a_store_that_another_process_rebuilds_reads_the_new_one(root: Path) -> None:
+    client = store.connect()
+    rebuilt = shutil.copy(root / "mlruns" / "mlflow.db", root)
+    client.create_run(store.experiment_id(client))
+    client.create_registered_model("captioner")
+    assert runs(client) == 1
+
+    deleted(root)
+    assert runs(client) == 1  # it can still be read, and reading makes nothing in its place
+    assert not store.exists()
+    shutil.move(rebuilt, root / "mlruns")
+
+    assert runs(client) == 0
+    assert runs(store.connect()) == 0
+    assert list(client.search_registered_models()) == []
+
+
+def test_a_process_rebuilds_a_store_that_it_has_opened_before(root: Path) -> None:
+    client = store.connect()
+    client.create_run(store.experiment_id(client))
+    deleted(root)
+
+    assert runs(store.connect()) == 0
+    assert store.exists()
 
 
 def test_runs_keep_their_files_when_the_repository_moves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

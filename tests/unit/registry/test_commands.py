@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from src.places import Places
 from src.registry.__main__ import main
 from src.registry.versions import Registry
 
+Command = Callable[[Sequence[str]], None]
+
 
 @pytest.fixture(autouse=True)
 def workspace(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -24,19 +27,39 @@ def workspace(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def failing(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+def failing(capsys: pytest.CaptureFixture, *arguments: str, command: Command = main, status: int = 2) -> str:
     with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    return capsys.readouterr().err
+        command(arguments)
+    assert ended.value.code == status
+    printed = capsys.readouterr()
+    return printed.out + printed.err
 
 
 def test_an_empty_registry_says_how_to_fill_it(capsys: pytest.CaptureFixture) -> None:
-    main(["list"])
-    assert "dvc repro" in capsys.readouterr().out
+    listed = failing(capsys, "list", status=1)
+    assert "dvc repro" in listed and "python -m src.registry sync" in listed
     assert "train and evaluate one" in failing(capsys, "promote")
     assert "nothing to roll back to" in failing(capsys, "rollback")
     assert "no registered model is called '7'" in failing(capsys, "reproduce", "7")
+
+
+def test_who_only_looks_at_a_store_that_is_not_there_makes_none_and_learns_how_to_rebuild_it(
+    workspace: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pipelines.photograph().save(workspace / "photo.png")
+
+    failing(capsys, "list", status=1)
+    said = failing(capsys, "photo.png", "--alias", "champion", command=caption)
+
+    assert "no registered model is called 'champion'" in said and "python -m src.registry sync" in said
+    assert not (workspace / "mlruns").exists()
+    failing(capsys, "rollback")
+    failing(capsys, "promote")
+    assert not list(workspace.glob("mlruns/*.db"))
+
+
+def test_a_store_without_a_model_is_as_empty_as_none(registry: Registry, capsys: pytest.CaptureFixture) -> None:
+    assert "no model is registered" in failing(capsys, "list", status=1)
 
 
 def test_what_was_evaluated_here_is_promoted_by_hand(workspace: Path, capsys: pytest.CaptureFixture) -> None:

@@ -47,9 +47,22 @@ def test_other_weights_data_or_figures_are_told_apart(again: Evaluated, capsys: 
     assert differing(replace(registered, digest="other"), again) == {"weights"}
     assert differing(replace(registered, dataset="other"), again) == {"data"}
     assert differing(version(again, val_CIDEr="0.501"), again) == {"val_CIDEr"}
-    assert differing(version(again, test_METEOR="0.2"), again) == {"test_METEOR"}
+    assert differing(version(again, test_CIDEr="0.2"), again) == {"test_CIDEr"}
     assert not show(compare(version(again, val_CIDEr="0.501"), again, 0.02, MACHINE))
     assert "Different: val_CIDEr" in capsys.readouterr().out
+
+
+def test_a_figure_that_one_side_has_not_measured_is_no_difference(
+    again: Evaluated, capsys: pytest.CaptureFixture
+) -> None:
+    added = version(again, test_METEOR="0.2")  # by a later evaluation: the version's own parameters do not name it
+    dropped = replace(added, tags={name: value for name, value in added.tags.items() if name != "test_BLEU-4"})
+
+    assert differing(dropped, again) == set()
+    assert show(compare(dropped, again, 0.02, MACHINE))
+    printed = capsys.readouterr().out
+    assert printed.count("not measured") == 2
+    assert "It is the same model." in printed
 
 
 def test_another_kind_of_processor_rounds_otherwise(again: Evaluated) -> None:
