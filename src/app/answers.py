@@ -33,8 +33,8 @@ class Said:
 
     Attributes:
         words: as the model said them.
-        certainty: the geometric mean of the probabilities of its words and of its end; None where the model does not
-            tell.
+        certainty: the geometric mean of the probabilities of its words and, where there was room for it, of its end;
+            None where the model does not tell.
         looks: of each word its share of attention in each region, row by row; None where the model does not tell.
     """
 
@@ -135,16 +135,16 @@ def _recurrent(
         speaker.name,
         speaker.origin,
         speaker.champion,
-        tuple(_said(caption) for caption in captions[:alternatives]),
+        tuple(_said(caption, settings.max_words) for caption in captions[:alternatives]),
         looking + time.perf_counter() - start,
         captioner.provenance.rows,
         captioner.provenance.columns,
     )
 
 
-def _said(caption: Caption) -> Said:
+def _said(caption: Caption, max_words: int) -> Said:
     looks: Sequence[Sequence[float]] = caption.attention.float().tolist()
-    certainty = math.exp(caption.log_probability / (len(caption.words) + 1))
+    certainty = math.exp(caption.log_probability / min(len(caption.words) + 1, max_words))
     return Said(caption.words, certainty, tuple(tuple(look) for look in looks))
 
 
