@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pictures = calibration(captioner.encoder, options.pictures) if options.int8 else None
     export(captioner, options.out, settings, pictures)
     size = (options.out / "model.onnx").stat().st_size / 2**20
-    if settings.rerank == "consensus":
-        print("the graph leaves its captions in the beam's own order: decode.rerank=consensus is not part of it")
+    if settings.rerank != "none":
+        print(f"the graph keeps to the beam's own order: decode.rerank={settings.rerank} is not part of it")
     weights = "int8" if options.int8 else "fp32"
     print(f"{options.out}: {captioner.name}, beam {settings.beam_size}, {weights}, {size:.1f} MiB")
 
