@@ -5,8 +5,8 @@
     python -m src.caption holiday/ --json > captions.jsonl
     python -m src.caption photo.jpg --alias champion
 
-Prints one line per image. Folders are searched for images. A file that cannot be captioned is named on stderr, the
-others are captioned all the same, and the exit status is 1.
+Prints one line per image, however often it is named. Folders are searched for images. A file that cannot be captioned
+is named on stderr, the others are captioned all the same, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", "
 
 
 def files(arguments: Sequence[Path]) -> list[Path]:
-    """The images that the arguments name: a file itself, whatever it is called; of a folder all that look like images.
+    """The images that the arguments name, each once: a file itself, whatever it is called; of a folder all that look
+    like images.
 
     Raises:
         UserError: a folder holds no image.
@@ -54,14 +55,14 @@ def files(arguments: Sequence[Path]) -> list[Path]:
         if not inside:
             raise UserError(f"{argument} holds no image ({', '.join(sorted(SUFFIXES))})")
         found += inside
-    return found
+    return list(dict.fromkeys(found))
 
 
 def drawings(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Where each image's attention is drawn: no two share a file, and none takes the place of an image."""
     taken = {image.resolve() for image in images}
     places: dict[Path, Path] = {}
-    for image in dict.fromkeys(images):
+    for image in images:
         names = (f"{image.stem}-attention{f'-{number}' if number > 1 else ''}.png" for number in count(1))
         places[image] = next(place for name in names if (place := folder / name).resolve() not in taken)
         taken.add(places[image].resolve())
@@ -78,8 +79,15 @@ def search(settings: Decode, beam_size: int | None, alternatives: int) -> Decode
         raise UserError(
             f"--beam-size {beam_size} finds no {alternatives} alternatives: use --beam-size {alternatives} or more"
         )
-    beams = beam_size or max(settings.beam_size, alternatives)
-    return Decode.model_validate({**settings.model_dump(), "beam_size": beams})
+    chosen = beam_size or max(settings.beam_size, alternatives)
+    return Decode.model_validate({**settings.model_dump(), "beam_size": chosen})
+
+
+def beams(text: str) -> int:
+    """A command's option: so many beams, or captions out of them."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_BEAMS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_BEAMS}")
+    return int(text)
 
 
 def caption(captioner: Captioner, images: Sequence[Image.Image], settings: Decode) -> list[list[Caption]]:
@@ -165,17 +173,11 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--model", type=Path, default=Places().model, help="folder of a captioner bundle")
     source.add_argument("--alias", metavar="NAME", help="a registered model instead: champion, previous, 3, ...")
-    parser.add_argument("--beam-size", type=_count, metavar="N", help="hypotheses kept by the search; 1 is greedy")
-    parser.add_argument("--alternatives", type=_count, default=1, metavar="N", help="captions shown per image")
+    parser.add_argument("--beam-size", type=beams, metavar="N", help="hypotheses kept by the search; 1 is greedy")
+    parser.add_argument("--alternatives", type=beams, default=1, metavar="N", help="captions shown per image")
     parser.add_argument("--attention", type=Path, metavar="DIR", help="draw where each word looked, one PNG per image")
     parser.add_argument("--json", action="store_true", help="one JSON object per image")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_BEAMS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_BEAMS}")
-    return int(text)
 
 
 if __name__ == "__main__":

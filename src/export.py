@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from src import config
-from src.caption import MOST_BEAMS, files, search
+from src.caption import beams, files, search
 from src.data.images import ImageBytes, decode
 from src.data.manifest import Manifest
 from src.deployment.folder import export, require_packages
@@ -68,8 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pictures = calibration(captioner.encoder, options.pictures) if options.int8 else None
     export(captioner, options.out, settings, pictures)
     size = (options.out / "model.onnx").stat().st_size / 2**20
-    if settings.rerank == "consensus":
-        print("the graph leaves its captions in the beam's own order: decode.rerank=consensus is not part of it")
+    if settings.rerank != "none":
+        print(f"the graph keeps to the beam's own order: decode.rerank={settings.rerank} is not part of it")
     weights = "int8" if options.int8 else "fp32"
     print(f"{options.out}: {captioner.name}, beam {settings.beam_size}, {weights}, {size:.1f} MiB")
 
@@ -80,14 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("outputs/export"), help="folder to write")
     parser.add_argument("--int8", action="store_true", help="8-bit weights and CNN, for processors")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="photographs that --int8 looks at")
-    parser.add_argument("--beam-size", type=_beams, metavar="N", help="hypotheses kept by the search; 1 is greedy")
+    parser.add_argument("--beam-size", type=beams, metavar="N", help="hypotheses kept by the search; 1 is greedy")
     return parser
-
-
-def _beams(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_BEAMS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MOST_BEAMS}")
-    return int(text)
 
 
 if __name__ == "__main__":

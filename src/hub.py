@@ -74,7 +74,13 @@ def _downloaded(name: str, key: str, fallback: str) -> Path:
 
 
 def _answers(endpoint: str) -> bool:
-    """Whether anybody is there: the hub's own client would try again for minutes."""
+    """Whether anybody is there: the hub's own client would try again for minutes.
+
+    Raises:
+        UserError: the address lacks its scheme.
+    """
+    if not endpoint.startswith(("http://", "https://")):
+        raise UserError(f"HF_ENDPOINT is {endpoint!r}: begin it with https://, as in https://huggingface.co")
     try:
         with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=SECONDS):
             return True

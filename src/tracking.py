@@ -37,6 +37,8 @@ TEXT_LIMIT = 5000
 SUMMARY_TAG = "captionlab.summary"
 ORIGIN_TAG = "captionlab.continues"
 STOPPED_TAG = "stopped_by"
+EPOCHS_TAG = "epochs"
+"""How many a run trains in all, unless it is stopped before."""
 
 log = logging.getLogger(__name__)
 

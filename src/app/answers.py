@@ -33,8 +33,8 @@ class Said:
 
     Attributes:
         words: as the model said them.
-        certainty: the geometric mean of the probabilities of its words and of its end; None where the model does not
-            tell.
+        certainty: the geometric mean of the probabilities of its words and, where there was room for it, of its end;
+            None where the model does not tell.
         looks: of each word its share of attention in each region, row by row; None where the model does not tell.
     """
 
@@ -86,10 +86,14 @@ class Turns:
                 self._free.release()
 
 
-def answers(picture: Image.Image, cast: Cast, beam_size: int, alternatives: int) -> list[Answer]:
+def answers(picture: Image.Image, cast: Cast, beam_size: int | None, alternatives: int) -> list[Answer]:
     """Every speaker's captions of an RGB picture, in the order of the cast.
 
     Models that share an encoder look at the picture once; the time of looking counts for each.
+
+    Args:
+        beam_size: of every model's search; None: of each its own, with which it was evaluated.
+        alternatives: captions of each model, as far as its search finds so many.
     """
     seen: dict[object, tuple[Float[Tensor, "image region feature"], float]] = {}
     found = []
@@ -124,10 +128,12 @@ def _recurrent(
     captioner: Captioner,
     grids: Float[Tensor, "image region feature"],
     looking: float,
-    beam_size: int,
+    beam_size: int | None,
     alternatives: int,
 ) -> Answer:
-    settings = Decode.model_validate({**captioner.decode.model_dump(), "beam_size": beam_size})
+    settings = captioner.decode
+    if beam_size is not None:
+        settings = Decode.model_validate({**settings.model_dump(), "beam_size": beam_size})
     start = time.perf_counter()
     with torch.inference_mode():
         [captions] = describe(captioner.decoder, captioner.vocabulary, grids, settings)
@@ -135,24 +141,25 @@ def _recurrent(
         speaker.name,
         speaker.origin,
         speaker.champion,
-        tuple(_said(caption) for caption in captions[:alternatives]),
+        tuple(_said(caption, settings.max_words) for caption in captions[:alternatives]),
         looking + time.perf_counter() - start,
         captioner.provenance.rows,
         captioner.provenance.columns,
     )
 
 
-def _said(caption: Caption) -> Said:
+def _said(caption: Caption, max_words: int) -> Said:
     looks: Sequence[Sequence[float]] = caption.attention.float().tolist()
-    certainty = math.exp(caption.log_probability / (len(caption.words) + 1))
+    certainty = math.exp(caption.log_probability / min(len(caption.words) + 1, max_words))
     return Said(caption.words, certainty, tuple(tuple(look) for look in looks))
 
 
-def _blip(speaker: Speaker, picture: Image.Image, beam_size: int) -> Answer:
+def _blip(speaker: Speaker, picture: Image.Image, beam_size: int | None) -> Answer:
     model = speaker.model
     assert not isinstance(model, Captioner)
-    searching = replace(model, settings=model.settings.model_copy(update={"beam_size": beam_size}))
+    if beam_size is not None:
+        model = replace(model, settings=model.settings.model_copy(update={"beam_size": beam_size}))
     start = time.perf_counter()
-    [text] = searching.caption([picture])
+    [text] = model.caption([picture])
     words = tuple(text.rstrip(" .").split())
     return Answer(speaker.name, speaker.origin, speaker.champion, (Said(words),), time.perf_counter() - start)

@@ -50,12 +50,14 @@ class Album:
     Attributes:
         images: their records, aligned with `entries`.
         models, metrics: by which they can be ordered.
+        digest: of the manifest that describes them.
     """
 
     entries: tuple[Entry, ...]
     images: tuple[ImageRecord, ...]
     models: tuple[str, ...]
     metrics: tuple[str, ...]
+    digest: str
 
     def found(self, query: str, order: Order, model: str, metric: str) -> list[Entry]:
         """The images in which every word of the query occurs (as the beginning of a word), in the order asked for.
@@ -104,7 +106,8 @@ class Albums:
 
 
 def _album(places: Places) -> Album:
-    images = tuple(Manifest.load(places.dataset).split("test"))
+    manifest = Manifest.load(places.dataset)
+    images = tuple(manifest.split("test"))
     try:
         models = json.loads(places.evaluation.read_text(encoding="utf-8"))["models"]
         names = sorted(models, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
@@ -127,4 +130,5 @@ def _album(places: Places) -> Album:
         for number, image in enumerate(images)
     )
     measured = {metric for name in names for of_image in figures[name] for metric in of_image}
-    return Album(entries, images, tuple(names), tuple(metric for metric in METRICS if metric in measured))
+    metrics = tuple(metric for metric in METRICS if metric in measured)
+    return Album(entries, images, tuple(names), metrics, manifest.digest)

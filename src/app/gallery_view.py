@@ -31,7 +31,7 @@ def _tile(entry: Entry, album: Album, model: str, metric: str) -> str:
     references = "".join(f"<li>{escape(sentence(reference))}</li>" for reference in entry.references)
     return f"""<details class="cl-tile" name="cl-tile">
 <summary>
-<img src="test-images/{entry.number}" alt="{alt}" loading="lazy">
+<img src="test-images/{album.digest}/{entry.number}" alt="{alt}" loading="lazy">
 <span class="cl-tile-caption cl-{escape(model)}">{escape(caption)}</span>
 <span class="cl-small">{score}</span>
 </summary>

@@ -29,6 +29,8 @@ from src.places import Places
 TITLE = "Captionlab"
 MOST_WAITING = 200
 """Visitors that may wait for captions; later ones are told that the page is busy."""
+AS_EVALUATED = 0
+"""In place of a beam size: each model's own."""
 TICK_SECONDS = 3.0
 """Between two looks at runs that train."""
 
@@ -58,12 +60,13 @@ def captioned(shown: Shown, path: str | None, beam_size: float, alternatives: fl
     cast_now = shown.speakers.now()
     if not cast_now.speakers:
         return "".join(note_view(note) for note in (NOBODY, *cast_now.notes))
+    chosen = None if beam_size == AS_EVALUATED else int(beam_size)
     with shown.turns.taken():  # a small file may hold so many pixels that a crowd of them would fill the memory
         try:
             picture = read(Path(path))
         except RefusedError as error:
             return refusal_view(str(error))
-        found = answers(picture, cast_now, int(beam_size), int(alternatives))
+        found = answers(picture, cast_now, chosen, int(alternatives))
     return captions_view.captions_view(picture, found, cast_now.notes)
 
 
@@ -109,9 +112,11 @@ def _caption(shown: Shown) -> None:
                 height=280, elem_id="picture",
             )  # fmt: skip
             with gr.Accordion("How to search", open=False, elem_id="search"):
-                beams = gr.Slider(
-                    1, MOST_BEAMS, value=5, step=1, label="Beam size", elem_id="beams",
-                    info="How many unfinished captions are kept while a model searches; 1 is greedy.",
+                beams = gr.Dropdown(
+                    [("as evaluated", AS_EVALUATED), *((str(size), size) for size in range(1, MOST_BEAMS + 1))],
+                    value=AS_EVALUATED, label="Beam size", elem_id="beams",
+                    info="How many unfinished captions are kept while a model searches; 1 is greedy. As evaluated, "
+                    "each model searches as it did for its figures.",
                 )  # fmt: skip
                 alternatives = gr.Slider(
                     1, MOST_ALTERNATIVES, value=3, step=1, label="Captions of each model", elem_id="alternatives",
@@ -124,7 +129,7 @@ def _caption(shown: Shown) -> None:
         return captioned(shown, path, beam_size, alternatives)
 
     gr.on(
-        [picture.change, beams.release, alternatives.release], caption, [picture, beams, alternatives], result,
+        [picture.change, beams.input, alternatives.release], caption, [picture, beams, alternatives], result,
         api_name="caption", trigger_mode="always_last", show_progress="minimal",
     )  # fmt: skip
 

@@ -54,7 +54,7 @@ def resources_view(history: History) -> str:
 
 
 def search_view(studies: Sequence[StudyRow]) -> str:
-    """HTML of the newest search: how it went, trial by trial, and what it found."""
+    """HTML of the first search: how it went, trial by trial, and what it found."""
     if not studies:
         return note_view(
             "No search for better parameters has begun. `python -m src.tune` begins one, its trials appear here."
@@ -80,8 +80,8 @@ def search_view(studies: Sequence[StudyRow]) -> str:
         figure_view(f"search-figures/{study.name}/{name}.png", ALT.get(name, name)) for name in study.figures
     )
     command = f"<p>Train the best to the end: <code>{escape(study.command)}</code></p>" if study.command else ""
-    older = f" {len(studies) - 1} earlier searches are kept." if len(studies) > 1 else ""
-    return f"""<p class="cl-lead">{lead}<span class="cl-small">{len(study.trials)} trials: {told}.{older}</span></p>
+    others = f" Other searches that are kept: {len(studies) - 1}." if len(studies) > 1 else ""
+    return f"""<p class="cl-lead">{lead}<span class="cl-small">{len(study.trials)} trials: {told}.{others}</span></p>
 {command}
 <div class="cl-charts">{chart("Validation CIDEr of each trial", lines, "trial")}</div>{_trials(study)}{pictures}"""
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from src import store
-from src.tracking import STOPPED_TAG
+from src.tracking import EPOCHS_TAG, STOPPED_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +53,7 @@ class RunRow:
         why: what ended it, where it did not end well.
         seconds: since it began, or from beginning to end.
         val, test: CIDEr on validation and test images, where it is known.
-        epochs: how many are planned; None where nobody says.
+        epochs: how many it trains in all, unless it is stopped before; None where the run does not say.
     """
 
     id: str
@@ -155,15 +155,14 @@ def _read(client: MlflowClient) -> History:
 
 
 def _row(run: Any, now: datetime) -> RunRow:
-    tags, metrics, parameters = run.data.tags, run.data.metrics, run.data.params
+    tags, metrics = run.data.tags, run.data.metrics
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
     ended = datetime.fromtimestamp(run.info.end_time / 1000, UTC) if run.info.end_time else now
-    kind = tags.get("kind", "")
-    planned = parameters.get("baseline.finetune_epochs" if kind == "baseline" else "train.epochs", "")
+    planned = tags.get(EPOCHS_TAG, "")
     return RunRow(
         id=str(run.info.run_id),
         name=tags.get("mlflow.runName", str(run.info.run_id)[:8]),
-        kind=kind,
+        kind=tags.get("kind", ""),
         model=tags.get("model", ""),
         status=str(run.info.status),
         why=tags.get(STOPPED_TAG, ""),

@@ -24,19 +24,21 @@ BRIEFLY = {"Cache-Control": "private, max-age=60"}
 
 
 def files(places: Places, albums: Albums) -> APIRouter:
-    """GET /test-images/N, /figures/NAME.png and /search-figures/STUDY/NAME.png; 404 for whatever else is asked for."""
+    """GET /test-images/DIGEST/N, /figures/NAME.png and /search-figures/STUDY/NAME.png; 404 for whatever else is asked
+    for. DIGEST is the album's: browsers keep pictures by their address."""
     router = APIRouter()
-    read = ImageBytes(config.load().dataset.root)
+    root = config.load().dataset.root
 
     @lru_cache(KEPT)
     def thumbnail(image: ImageRecord) -> bytes:
-        return jpeg(decode(read(image.location), image.filename, at_least=THUMBNAIL), THUMBNAIL)
+        data = ImageBytes(root)(image.location)  # opened anew: the archive may have been replaced since
+        return jpeg(decode(data, image.filename, at_least=THUMBNAIL), THUMBNAIL)
 
-    @router.get("/test-images/{number}")
-    def test_image(number: int) -> Response:
+    @router.get("/test-images/{digest}/{number}")
+    def test_image(digest: str, number: int) -> Response:
         try:
             album: Album = albums.now()
-            image = album.images[number] if number >= 0 else None
+            image = album.images[number] if digest == album.digest and number >= 0 else None
             if image is not None:
                 return Response(thumbnail(image), media_type="image/jpeg", headers=BRIEFLY)
         except (UserError, ImageError, IndexError):

@@ -7,15 +7,17 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from src.errors import UserError
 from src.places import search_folder
 from src.search_space import Value
-from src.tune.study import COMMAND_FILE, JOURNAL, STORAGE_VARIABLE, open_storage
+from src.tune.desk import BEAT, LEASE_SECONDS
+from src.tune.study import COMMAND_FILE, JOURNAL, PREFIX, STORAGE_VARIABLE, open_storage
 from src.tune.table import STATES
 
 FRESH_SECONDS = 2.0
@@ -71,7 +73,7 @@ class Studies:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> tuple[StudyRow, ...]:
-        """The searches that have a trial, the newest first.
+        """This project's searches that have a trial: those at work first, then those that were last.
 
         Raises:
             UserError: their storage cannot be opened, or not be read any more.
@@ -96,14 +98,24 @@ class Studies:
 
 def _studies(storage: BaseStorage) -> list[StudyRow]:
     found = []
-    for study in reversed(storage.get_all_studies()):
+    for study in storage.get_all_studies():
         trials = storage.get_all_trials(study._study_id, deepcopy=False)
-        if trials:
+        if trials and study.study_name.startswith(PREFIX):
             folder = search_folder() / study.study_name
             figures = tuple(path.stem for path in sorted(folder.glob("figures/*.png")))
             rows = tuple(_row(trial) for trial in trials)
-            found.append(StudyRow(study.study_name, rows, figures, _text(folder / COMMAND_FILE)))
-    return found
+            row = StudyRow(study.study_name, rows, figures, _text(folder / COMMAND_FILE))
+            begun = max((trial.datetime_start for trial in trials if trial.datetime_start), default=datetime.min)
+            found.append((any(map(_is_at_work, trials)), begun, row))
+    return [row for *_, row in sorted(found, key=lambda one: one[:2], reverse=True)]
+
+
+def _is_at_work(trial: FrozenTrial) -> bool:
+    """Whether its worker was heard of lately: one that was killed leaves it running for ever."""
+    if trial.state != TrialState.RUNNING or trial.datetime_start is None:
+        return False
+    heard: float = max(trial.datetime_start.timestamp(), trial.user_attrs.get(BEAT, 0.0))
+    return time.time() - heard < LEASE_SECONDS
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

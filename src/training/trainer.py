@@ -21,7 +21,7 @@ from src.config import Train
 from src.errors import UserError
 from src.precision import described, refuse_without_gpu
 from src.processes import Group
-from src.tracking import Run
+from src.tracking import EPOCHS_TAG, Run
 from src.training.adaptation import MOST_BROKEN, Controller
 from src.training.batches import Batch, P, read_ahead
 from src.training.gradients import MovingAverage, add_up, under
@@ -76,7 +76,7 @@ class Trainer(Generic[P]):
         run.tag("kernels", kernels)
         if self.group.is_main:
             tqdm.write(kernels)
-        self._tell_reading(run)
+        self._tell_phase(run)
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:
                 monitor.snapshot()  # what went before is no part of the epoch
@@ -118,10 +118,11 @@ class Trainer(Generic[P]):
         if self.average is not None:
             self.average.restart()
         self._tell(run, epoch, self.phase.told)
-        self._tell_reading(run)
+        self._tell_phase(run)
         return epoch
 
-    def _tell_reading(self, run: Run) -> None:
+    def _tell_phase(self, run: Run) -> None:
+        run.tag(EPOCHS_TAG, str(self.epochs))  # fewer than at first where a phase was stopped before its end
         run.tag("inputs", self.learner.reading)
         if self.group.is_main:
             tqdm.write(self.learner.reading)

@@ -20,6 +20,6 @@ def pruner(tune: Tune) -> BasePruner:
         if tune.brackets == "first":
             return SuccessiveHalvingPruner(min_resource=first, reduction_factor=tune.reduction_factor)
         return HyperbandPruner(first, tune.epochs, tune.reduction_factor)
-    if tune.pruner == "median":
-        return MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.min_epochs - 1)
+    if tune.pruner == "median":  # asked at step `n_warmup_steps` for the first time; steps are epochs, from 1
+        return MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.min_epochs)
     return NopPruner()

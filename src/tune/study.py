@@ -31,6 +31,8 @@ COMMAND_FILE = "best.sh"
 """In the study's folder, where anything is better than params.yaml: the experiment that trains the best to its end."""
 STORAGE_VARIABLE = "OPTUNA_STORAGE"
 """As Optuna's own command reads it."""
+PREFIX = "captionlab-"
+"""Of every study's name: others may keep theirs in the same database."""
 TRIES = 3
 """To open a database: the first processes may make its tables at the same moment."""
 
@@ -123,7 +125,7 @@ def open_search(settings: Settings, places: Places, address: str | None = None, 
             settings.decode.max_words,
         ),
     }
-    name = f"captionlab-{fingerprint(identity)}"
+    name = f"{PREFIX}{fingerprint(identity)}"
     if only is not None and name != only:
         raise UserError(
             f"params.yaml or what it is prepared from has changed since study {only} began: put it back to go on with "

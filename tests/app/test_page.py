@@ -82,17 +82,20 @@ def test_words_can_be_reached_and_pressed_with_the_keyboard_alone(visit: Visit) 
     expect(first).to_have_attribute("aria-pressed", "false")
 
 
-def test_the_visitor_chooses_the_beam_and_how_many_captions_are_shown(visit: Visit) -> None:
+def test_models_search_as_they_were_evaluated_until_the_visitor_chooses_a_beam(visit: Visit) -> None:
     page = visit()
     captioned(page)
-    expect(page.locator(".cl-more summary").first).to_have_text("2 more")
     page.get_by_role("button", name="How to search").click()
-    beams = page.locator("#beams input[type=number]")
-    beams.click()  # only once it stands still
-    beams.fill("2")
-    expect(beams).to_have_value("2")
-    beams.press("Tab")
-    expect(page.locator(".cl-more summary").first).to_have_text("1 more")
+    alternatives = page.locator("#alternatives input[type=number]")
+    alternatives.click()  # only once it stands still
+    alternatives.fill("5")
+    expect(alternatives).to_have_value("5")
+    alternatives.press("Tab")
+    beams = page.get_by_label("Beam size")
+    for beam, more in (("5", "4 more"), ("2", "1 more"), ("as evaluated", "2 more")):
+        beams.click()
+        page.get_by_role("option", name=beam, exact=True).click()
+        expect(page.locator(".cl-more summary").first).to_have_text(more)
 
 
 def test_sliders_are_set_with_the_keyboard_alone(visit: Visit) -> None:

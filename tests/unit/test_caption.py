@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from argparse import ArgumentTypeError
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from src import caption as command
-from src.caption import drawings, files, search
+from src.caption import beams, drawings, files, search
 from src.config import Decode
 from src.decoding.describe import Caption
 from src.errors import UserError
@@ -24,6 +25,13 @@ def test_a_folder_stands_for_the_images_in_it_and_below(tmp_path):
     assert files([tmp_path]) == [tmp_path / "b.JPG", tmp_path / "deep/a.webp"]
 
 
+def test_an_image_that_is_named_again_counts_once(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+
+    assert files([tmp_path / "b.png", tmp_path, tmp_path / "b.png"]) == [tmp_path / "b.png", tmp_path / "a.png"]
+
+
 def test_a_folder_without_images_is_an_error_that_names_it(tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path} holds no image"):
         files([tmp_path])
@@ -32,15 +40,24 @@ def test_a_folder_without_images_is_an_error_that_names_it(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_a_file_whose_name_is_no_text_is_captioned_like_any_other(tmp_path, monkeypatch, capsys):
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
-    Image.new("RGB", (8, 8)).save(path)
+    for each in (path, tmp_path / "other.png"):
+        Image.new("RGB", (8, 8)).save(each)
     captioner = SimpleNamespace(decode=Decode(), to=lambda device: captioner)
     monkeypatch.setattr(command, "_captioner", lambda folder, alias: captioner)
-    monkeypatch.setattr(command, "caption", lambda *_: [[Caption(("a", "dog"), -1.0, torch.ones(2, 1))]])
+    monkeypatch.setattr(
+        command, "caption", lambda _, images, __: [[Caption(("a", "dog"), -1.0, torch.ones(2, 1))]] * len(images)
+    )
 
-    command.main([str(path), str(path), "--json"])
+    command.main([str(path), "--json"])
     assert json.loads(capsys.readouterr().out)["image"] == str(path)
     command.main([str(path), str(tmp_path)])
     assert "caf\\udce9.png: A dog." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["0", "65", "-1", "two"])
+def test_a_number_of_beams_or_captions_that_cannot_be_is_refused(given):
+    with pytest.raises(ArgumentTypeError, match=f"'{given}' is not a number from 1 to 64"):
+        beams(given)
 
 
 def test_images_of_one_name_are_drawn_into_files_of_their_own(tmp_path):

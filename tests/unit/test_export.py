@@ -265,6 +265,15 @@ def test_the_command_exports_a_saved_captioner(lstm, tmp_path, capsys):
     assert len(found) == 2
 
 
+@pytest.mark.parametrize(("rerank", "told"), [("none", False), ("consensus", True), ("baseline", True)])
+def test_an_order_that_the_graph_does_not_know_is_told(lstm, tmp_path, monkeypatch, capsys, rerank, told):
+    captioner = replace(lstm[0], decode=Decode(rerank=rerank))
+    monkeypatch.setattr(command, "opened", lambda folder, places: captioner)
+    monkeypatch.setattr(command, "export", lambda captioner, folder, *rest: shutil.copytree(lstm[1], folder))
+    command.main(["--out", str(tmp_path / "out")])
+    assert (f"decode.rerank={rerank} is not part of it" in capsys.readouterr().out) == told
+
+
 def test_eight_bits_without_photographs_say_what_to_do(lstm, tmp_path, monkeypatch, capsys):
     lstm[0].save(tmp_path / "bundle")
     monkeypatch.chdir(tmp_path)

@@ -110,6 +110,14 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once(monkeypatch):
     assert time.perf_counter() - start < 20
 
 
+@pytest.mark.parametrize("endpoint", ["hub.example", "localhost:8080"])
+def test_an_endpoint_without_its_scheme_is_named(monkeypatch, endpoint):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    with pytest.raises(UserError, match=f"HF_ENDPOINT is '{endpoint}': begin it with https://"):
+        fetch("owner/model", KEY, "tiny")
+
+
 def test_what_the_hub_answers_is_passed_on(offering, monkeypatch):
     def refuse(*arguments: object, **options: object) -> str:
         raise ConnectionResetError("reset by peer")

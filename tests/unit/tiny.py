@@ -131,6 +131,7 @@ class Remembered(Silent):
         self.rows: dict[int, dict[str, float]] = {}
         self.events: list[str] = []
         self.places: dict[str, int] = {}
+        self.tags: list[tuple[str, str]] = []
 
     def log(self, step: int, values: Mapping[str, float]) -> None:  # type: ignore[override]
         self.rows.setdefault(step, dict(values))
@@ -138,3 +139,6 @@ class Remembered(Silent):
     def event(self, step: int, text: str) -> None:  # type: ignore[override]
         self.events.append(text)
         self.places[text] = step
+
+    def tag(self, name: str, value: str) -> None:  # type: ignore[override]
+        self.tags.append((name, value))

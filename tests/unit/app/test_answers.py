@@ -11,12 +11,14 @@ import tiny
 import torch
 from PIL import Image
 
+from src import config
 from src.app.answers import Answer, Said, answers
 from src.app.captions_view import captions_view, note_view
 from src.app.speakers import Cast, Speaker
-from src.config import Embed, Settings
+from src.config import Decode, Embed, Settings
 from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
+from src.models.baseline import Baseline
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder
 
@@ -66,6 +68,38 @@ def test_models_that_share_an_encoder_look_at_the_picture_once(monkeypatch: pyte
     cast = Cast((Speaker("LSTM", "", speaking("lstm")), Speaker("GRU", "", speaking("gru"))))
     answers(PHOTOGRAPH, cast, 1, 1)
     assert looked == ["LSTM"]
+
+
+def test_models_search_as_they_were_evaluated_until_a_visitor_chooses_another_beam(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lstm, gru = speaking("lstm"), speaking("gru")
+    lstm.decode, gru.decode = Decode(beam_size=2), Decode(beam_size=4)
+    blip = Baseline.tiny(config.Baseline(beam_size=3), tiny.vocabulary())
+    asked: list[int] = []
+
+    def caption(self: Baseline, images: list[Image.Image]) -> list[str]:
+        asked.append(self.settings.beams)
+        return ["a cat"]
+
+    monkeypatch.setattr(Baseline, "caption", caption)
+    cast = Cast((Speaker("LSTM", "", lstm), Speaker("GRU", "", gru), Speaker("BLIP", "", blip)))
+    for chosen in (None, 5):
+        asked += [len(answer.said) for answer in answers(PHOTOGRAPH, cast, chosen, 9)[:2]]
+    assert asked == [3, 2, 4, 5, 5, 5]
+
+
+def test_how_sure_a_model_is_of_each_word_does_not_depend_on_whether_its_caption_was_cut() -> None:
+    captioner = speaking("gru")
+    captioner.decode = Decode(max_words=2, length_penalty=0.0)
+    assert isinstance(captioner.decoder, Decoder)
+    with torch.no_grad():  # every word, and the end, is as probable as any other
+        captioner.decoder.vocab.weight.zero_()
+        captioner.decoder.vocab.bias.zero_()
+    [answer] = answers(PHOTOGRAPH, Cast((Speaker("GRU", "", captioner),)), 8, 8)
+    assert {len(said.words) for said in answer.said} == {0, 1, 2}
+    probability = 1 / captioner.decoder.config.vocab_size
+    assert [said.certainty for said in answer.said] == pytest.approx([probability] * 8, rel=1e-3)
 
 
 def test_words_are_buttons_where_it_is_known_where_they_looked_and_text_elsewhere() -> None:

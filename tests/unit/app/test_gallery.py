@@ -30,6 +30,7 @@ ALBUM = Album(
     (),
     ("LSTM", "GRU"),
     ("CIDEr",),
+    "digest",
 )
 
 

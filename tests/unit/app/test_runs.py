@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from src import tracking
 from src.app.progress_view import resources_view, training_view
 from src.app.runs import SILENT_SECONDS, TOGETHER, Course, Histories, History, RunRow, chosen
+from src.config import Settings, Train
 from src.store import StoreError
+from src.tracking import EPOCHS_TAG
 
 
 def row(model: str, status: str = "FINISHED", kind: str = "train", **facts: Any) -> RunRow:
@@ -41,6 +44,19 @@ def test_a_run_that_was_killed_is_not_said_to_train() -> None:
     assert "epoch 2 of 4, training now" in training_view(alive)
     assert not dead.live
     assert "silent for 11 minutes, it may have been killed" in training_view(dead)
+
+
+def test_of_how_many_epochs_is_the_runs_own_word_and_left_out_where_it_gave_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for model, told in (("LSTM", {EPOCHS_TAG: "15"}), ("GRU", {})):
+        with tracking.run("train", name=model, settings=Settings(train=Train(epochs=12)), tags=told) as run:
+            run.log(13, {"val_CIDEr": 0.1})
+    view = training_view(Histories().now())
+    assert "finished after epoch 13 of 15" in view
+    assert "finished after epoch 13<" in view
 
 
 def test_while_nothing_was_trained_the_views_say_how_to_begin() -> None:

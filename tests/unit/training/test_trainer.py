@@ -14,6 +14,7 @@ from src.data.vocabulary import END, START
 from src.decoding.search import greedy
 from src.errors import UserError
 from src.metrics.cider import CiderScorer
+from src.tracking import EPOCHS_TAG
 from src.training import trainer as training
 from src.training.gradients import parameter_groups
 from src.training.resume import ResumeFolder
@@ -139,6 +140,17 @@ def test_a_row_of_every_epoch_is_logged():
     assert list(run.rows) == [1, 2, 3]
     for row in run.rows.values():
         assert {"train_loss", "val_loss", "val_CIDEr", "learning_rate", "gradient_norm"} <= row.keys()
+
+
+def test_a_run_is_told_the_epochs_of_all_its_phases_and_again_where_one_was_stopped_early(monkeypatch):
+    adapt = tiny.UNADAPTED | {"stop_epochs": 2}
+    trainer = tiny.trainer(tiny.settings(train={"epochs": 4, "members": 2, "self_critical_epochs": 1, "adapt": adapt}))
+    ciders = iter([0.3, 0.2, 0.1, 0.4, 0.3, 0.4, 0.5, 0.6, 0.7])
+    monkeypatch.setattr(trainer.validation, "_cider", lambda own: next(ciders))
+    run = tiny.Remembered()
+    trainer.fit(run, None, StopRequest())
+    assert [value for name, value in run.tags if name == EPOCHS_TAG] == ["10", "9", "9", "9"]
+    assert max(run.rows) == 9
 
 
 def test_the_attention_penalty_evens_out_attention():
