@@ -59,7 +59,7 @@ def captioned(shown: Shown, path: str | None, beam_size: float, alternatives: fl
         return captions_view.EMPTY
     cast_now = shown.speakers.now()
     if not cast_now.speakers:
-        return "".join(note_view(note) for note in (NOBODY, *cast_now.notes))
+        return "".join(note_view(note) for note in cast_now.notes or (NOBODY,))
     chosen = None if beam_size == AS_EVALUATED else int(beam_size)
     with shown.turns.taken():  # a small file may hold so many pixels that a crowd of them would fill the memory
         try:
