@@ -112,6 +112,7 @@ class Train(Section):
     """How often a stage that was killed is started again."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 50
+    """In which the learning rate rises; half of all steps at most."""
     final_learning_rate: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     """Share of the learning rate left at the end of the cosine schedule."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
