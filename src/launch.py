@@ -154,11 +154,13 @@ def _several(stage: str, arguments: Sequence[str], processes: int) -> int:
 def _first(failure: ChildFailedError) -> int:
     """What the others failed of: the exit status of a process that was killed, else of the one that failed first.
 
-    Times of failure are whole seconds, within which the peers of a killed one fail too (NCCL aborts them).
+    Times of failure are whole seconds, within which the peers of a killed one fail too (NCCL aborts them). Peers that
+    are still there the agent ends itself, by SIGTERM and half a minute later by SIGKILL: that says nothing of them.
     """
-    statuses = [int(one.exitcode) for one in failure.failures.values()]
-    killed = [status for status in statuses if status < 0 and -status != signal.SIGABRT]
-    return killed[0] if killed else int(failure.get_first_failure()[1].exitcode)
+    first = failure.get_first_failure()[1]
+    together = [int(one.exitcode) for one in failure.failures.values() if one.timestamp <= first.timestamp + 1]
+    killed = [status for status in together if status < 0 and -status not in (signal.SIGABRT, signal.SIGTERM)]
+    return killed[0] if killed else int(first.exitcode)
 
 
 if __name__ == "__main__":

@@ -188,16 +188,30 @@ def test_a_stage_that_had_ended_well_when_it_was_asked_to_stop_has_done_its_work
     assert laboratory.ended(launcher).status == 0
 
 
+def test_an_error_beside_a_peer_that_waits_is_passed_on_and_not_tried_again(laboratory):
+    launched = laboratory.run("if rank == 1: raise UserError('the disk is full')\ntime.sleep(60)", processes=2)
+    assert (launched.status, launched.attempts) == (2, [1, 1])
+
+
 @pytest.mark.parametrize(
-    ("statuses", "first"),
-    [((1, -9), -9), ((1, 2), 1), ((1, -signal.SIGABRT), 1), ((-signal.SIGABRT,), -signal.SIGABRT)],
+    ("failures", "first"),
+    [
+        ([(1, 0), (-signal.SIGKILL, 0)], -signal.SIGKILL),
+        ([(1, 0), (-signal.SIGKILL, 1)], -signal.SIGKILL),
+        ([(1, 0), (2, 0)], 1),
+        ([(1, 0), (-signal.SIGABRT, 0)], 1),
+        ([(-signal.SIGABRT, 0)], -signal.SIGABRT),
+        ([(2, 0), (-signal.SIGTERM, 0)], 2),
+        ([(2, 0), (-signal.SIGKILL, 30)], 2),
+    ],
 )
-def test_a_process_that_was_killed_is_what_the_others_failed_of(statuses, first, tmp_path):
+def test_a_process_that_was_killed_is_what_the_others_failed_of_unless_they_had_failed_before(failures, first):
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-    (tmp_path / "none").write_text("")
-    failures = {rank: ProcessFailure(rank, 100 + rank, status, "") for rank, status in enumerate(statuses)}
-    assert _first(ChildFailedError("stage", failures)) == first
+    failed = {rank: ProcessFailure(rank, 100 + rank, status, "") for rank, (status, _) in enumerate(failures)}
+    for rank, (_, second) in enumerate(failures):
+        failed[rank].timestamp = 1000 + second
+    assert _first(ChildFailedError("stage", failed)) == first
 
 
 @pytest.mark.parametrize(
