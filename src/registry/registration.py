@@ -37,6 +37,7 @@ NEEDED = (
     "efficientnet-lite-pytorch",
     "safetensors",
     "jaxtyping",
+    "tqdm",
     "numpy",
     "pandas",
     "pillow",
