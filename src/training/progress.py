@@ -20,7 +20,8 @@ class Progress:
         history: one row per finished epoch.
         events: decisions and incidents, (epoch, text).
         reward: sum over the images of the epoch under way.
-        seconds, images, captions: what the epoch under way took so far, and for how much.
+        seconds, images, captions: what the epoch under way took so far, and for how much; `waited` of the seconds for
+            batches.
         phase: which of the learner's phases it is in; `phase_from` epochs were finished when that began.
         member_from: epochs that were finished when the present member began; `members` are the best epochs of those
             before it.
@@ -38,6 +39,7 @@ class Progress:
     events: list[tuple[int, str]] = field(default_factory=list)
     reward: float = 0.0
     seconds: float = 0.0
+    waited: float = 0.0
     images: int = 0
     captions: int = 0
     phase: int = 0

@@ -29,8 +29,9 @@ Item = TypeVar("Item")
 class ResourceMonitor:
     """Measures this process from one snapshot to the next.
 
-    Counts and waiting are exact; the peak of resident memory and the GPU's utilisation are sampled by a thread every
-    `interval` seconds. GPU figures exist on a GPU only, disk figures where the system reports them for a process.
+    Counts and `waited`, the seconds spent waiting for batches, are exact; the peak of resident memory and the GPU's
+    utilisation are sampled by a thread every `interval` seconds. GPU figures exist on a GPU only, disk figures where
+    the system reports them for a process.
     """
 
     def __init__(self, interval: float = 0.5) -> None:
@@ -53,11 +54,13 @@ class ResourceMonitor:
         self._stop.set()
         self._thread.join()
 
-    def count(self, *, images: int, captions: int, seconds: float = 0.0) -> None:
-        """Add what was just trained on, or, with the seconds that it took, what was before the measurement began."""
+    def count(self, *, images: int, captions: int, seconds: float = 0.0, waited: float = 0.0) -> None:
+        """Add what was just trained on, or, with the seconds that it took and those of them spent waiting for batches,
+        what was before the measurement began."""
         self._images += images
         self._captions += captions
         self._before += seconds
+        self.waited += waited
 
     @property
     def seconds(self) -> float:
@@ -74,7 +77,7 @@ class ResourceMonitor:
             except StopIteration:
                 return
             finally:
-                self._waited += time.perf_counter() - start
+                self.waited += time.perf_counter() - start
             yield batch
 
     def snapshot(self) -> dict[str, float]:
@@ -90,7 +93,7 @@ class ResourceMonitor:
                 "seconds": whole,
                 "images_per_second": self._images / whole,
                 "captions_per_second": self._captions / whole,
-                "wait_share": min(self._waited / seconds, 1.0),
+                "wait_share": min(self.waited / whole, 1.0),
                 "cpu_percent": 100 * (self._cpu_seconds() - self._cpu_start) / seconds,
                 "memory_peak_MiB": self._memory_peak / MEBIBYTE,
             }
@@ -104,7 +107,7 @@ class ResourceMonitor:
     def _begin(self) -> None:
         self._start = time.perf_counter()
         self._images = self._captions = 0
-        self._before = self._waited = 0.0
+        self._before = self.waited = 0.0
         self._cpu_start = self._cpu_seconds()
         self._disk_start = self._disk_bytes()
         self._memory_peak = 0

@@ -159,7 +159,9 @@ class Trainer(Generic[P]):
             leave=False,
             disable=not group.is_main,
         )
-        monitor.count(images=progress.images, captions=progress.captions, seconds=progress.seconds)
+        monitor.count(
+            images=progress.images, captions=progress.captions, seconds=progress.seconds, waited=progress.waited
+        )
         batches = read_ahead(self.images, own, self.learner.read, group.device)
         with bar:
             for chosen, mine, batch in zip(order[begin:], own, monitor.timed(batches), strict=True):
@@ -180,7 +182,7 @@ class Trainer(Generic[P]):
                     progress.normed += 1
                 monitor.count(images=len(chosen), captions=captions)
                 progress.images, progress.captions = progress.images + len(chosen), progress.captions + captions
-                progress.seconds = monitor.seconds
+                progress.seconds, progress.waited = monitor.seconds, monitor.waited
                 bar.update()
                 if stopping:
                     self.save(folder)
@@ -326,7 +328,7 @@ class Trainer(Generic[P]):
         """Take in a finished epoch. Returns what the controller decided."""
         progress = self.progress
         progress.words = progress.loss = progress.norms = progress.reward = progress.normed = 0
-        progress.seconds, progress.images, progress.captions = 0.0, 0, 0
+        progress.seconds, progress.waited, progress.images, progress.captions = 0.0, 0.0, 0, 0
         progress.history.append(dict(row))
         if row["val_CIDEr"] > progress.best_cider:
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import time
 
 import pytest
 import tiny
@@ -11,7 +12,7 @@ import torch
 
 from src.config import Settings
 from src.processes import Group
-from src.training.recovery import held
+from src.training.recovery import held, restored
 from src.training.resume import ResumeFolder, SavedState
 from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
@@ -165,6 +166,23 @@ def test_an_epoch_that_was_interrupted_took_the_time_of_all_its_attempts(setting
     assert row["seconds"] >= before.seconds > 0
     assert row["captions_per_second"] == pytest.approx(before.captions / row["seconds"])
     assert row["images_per_second"] == pytest.approx(before.images / row["seconds"])
+
+
+def test_the_few_steps_that_a_restart_left_of_an_epoch_do_not_tell_how_long_it_waited_for_data(settings, folder):
+    with pytest.raises(SystemExit):
+        tiny.trainer(settings).fit(tiny.Remembered(), folder, tiny.StopAfter(STEPS // 2 - 1))
+    resumed, run = tiny.trainer(settings), tiny.Remembered()
+    restored(resumed, folder, tiny.ALONE)
+    resumed.progress.seconds, read = 1000.0, resumed.learner.read
+
+    def slowly(*arguments):
+        time.sleep(0.5)
+        return read(*arguments)
+
+    resumed.learner.read = slowly
+    resumed.fit(run, folder, StopRequest())
+    assert run.rows[1]["wait_share"] < 0.01
+    assert not [event for event in run.events if "waited for data" in event]
 
 
 def test_a_finished_run_has_nothing_left_to_do(settings, uninterrupted, folder, monkeypatch):

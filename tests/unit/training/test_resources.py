@@ -37,6 +37,17 @@ def test_waiting_for_batches_is_told_from_working() -> None:
         assert 0.5 < monitor.snapshot()["wait_share"] < 1
 
 
+def test_what_was_before_the_measurement_counts_as_if_it_had_been_measured() -> None:
+    with ResourceMonitor() as monitor:
+        monitor.count(images=10, captions=50, seconds=1000.0, waited=250.0)
+        list(monitor.timed(slow_batches(2, 0.02)))
+        figures = monitor.snapshot()
+        assert figures["seconds"] > 1000
+        assert figures["captions_per_second"] == pytest.approx(50 / figures["seconds"])
+        assert figures["wait_share"] == pytest.approx(0.25, rel=0.01)
+        assert monitor.snapshot()["seconds"] < 1000
+
+
 def test_timed_batches_are_the_same_batches() -> None:
     with ResourceMonitor() as monitor:
         assert list(monitor.timed(range(4))) == [0, 1, 2, 3]
