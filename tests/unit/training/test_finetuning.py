@@ -79,6 +79,12 @@ def test_the_encoder_begins_to_learn_beside_the_best_decoder_not_the_latest(tuna
     assert list(run.rows) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(("final", "told"), [(0.0, True), (0.05, False)])
+def test_a_learning_rate_that_ends_at_nothing_leaves_the_decoder_still_which_is_told(tunable, final, told):
+    trainer = tunable.changed(final_learning_rate=final).trainer()
+    assert ("the decoder stands still" in trainer.phases[-1].told) == told
+
+
 def test_after_it_drawn_captions_are_taught_beside_the_encoder_that_the_best_decoder_saw_with(tunable, worse):
     settings = {"epochs": 1, "finetune_encoder": 1, "self_critical_epochs": 1}
     trainer = tunable.changed(**settings).trainer()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,6 +202,27 @@ def test_a_crash_while_the_captioner_is_written_costs_no_training(workplace, set
     workplace.train(settings)
     assert "resumed at step 6 of 6" in workplace.tracking.recorded.events
     assert workplace.captioner()
+
+
+def test_asked_to_stop_while_the_captioner_is_written_it_ends_with_its_states(workplace, settings, monkeypatch):
+    stop, save = StopRequest(), Captioner.save
+
+    @contextmanager
+    def requests() -> Iterator[StopRequest]:
+        yield stop
+
+    def asked(*arguments: Any) -> None:
+        stop.signal = signal.SIGINT
+        save(*arguments)
+
+    with monkeypatch.context() as changed, pytest.raises(KeyboardInterrupt):
+        changed.setattr(Captioner, "save", asked)
+        changed.setattr(training, "stop_requests", requests)
+        train(settings, workplace.places, workplace.resume, tiny.ALONE)
+    assert workplace.states()
+    workplace.train(settings)
+    assert "resumed at step 6 of 6" in workplace.tracking.recorded.events
+    assert not workplace.states()
 
 
 def test_killed_between_the_end_of_its_mlflow_run_and_of_its_states_it_ends_the_same_run_again(

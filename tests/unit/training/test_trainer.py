@@ -228,6 +228,17 @@ def test_a_gradient_that_is_no_number_moves_nothing_and_the_run_goes_on(monkeypa
     assert all(value.isfinite().all() for value in trainer.state().tensors.values())
 
 
+def test_where_gradients_are_scaled_one_that_is_no_number_is_the_scalers_business(monkeypatch):
+    trainer = tiny.trainer(tiny.settings(train={"epochs": 1}))
+    trainer.scaler = torch.amp.GradScaler("cpu")
+    run, scale = tiny.Remembered(), trainer.scaler.get_scale()
+    spoilt(monkeypatch, trainer, {1})
+    trainer.fit(run, None, StopRequest())
+    assert trainer.scaler.get_scale() < scale
+    assert not run.events
+    assert all(value.isfinite().all() for value in trainer.state().tensors.values())
+
+
 def test_gradients_that_stay_no_numbers_end_the_run_and_the_rate_of_the_phase_is_named(tmp_path, monkeypatch):
     train = {"save_every_steps": 1, "epochs": 1, "self_critical_epochs": 9, "self_critical_samples": 2}
     trainer = tiny.trainer(tiny.settings(train=train))
