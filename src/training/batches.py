@@ -108,6 +108,12 @@ class EncodedImages(Generic[P]):
         """The chosen images' captions as one batch, without what the model looks at."""
         raise NotImplementedError
 
+    def part(self, batch: P, chosen: Int[np.ndarray, " image"], some: slice) -> P:
+        """Some images of a batch that was read, packed as the batch of the `chosen` was."""
+        assert batch.grids is not None
+        found: P = self.pack(chosen[some]).to(batch.grids.device).with_grids(batch.grids[some])
+        return found
+
     def __len__(self) -> int:
         return len(self.captions)
 

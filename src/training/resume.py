@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from src.errors import UserError
 from src.files import disk_is_full, write_atomically
+from src.unfinished import lock
 
 KEEP = 2
 
@@ -44,9 +45,7 @@ class ResumeFolder:
 
     def __init__(self, root: Path, fingerprint: str) -> None:
         self.folder = root / fingerprint
-        root.mkdir(parents=True, exist_ok=True)
-        # Beside the folder, so that removing the states does not remove the lock under a waiting process.
-        self._lock = FileLock(root / f".{fingerprint}.lock")
+        self._lock = lock(self.folder)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

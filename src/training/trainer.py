@@ -265,10 +265,8 @@ class Trainer(Generic[P]):
             if len(mine):
                 yield batch
             return
-        assert batch.grids is not None
         for start in range(0, len(mine), size):
-            part: P = self.images.pack(mine[start : start + size]).to(self.group.device)
-            yield part.with_grids(batch.grids[start : start + size])
+            yield self.images.part(batch, mine, slice(start, start + size))
 
     def _halve(self, images: int, run: Run, error: torch.OutOfMemoryError) -> None:
         size = min(images, self.progress.micro_batch or self.train.micro_batch_images or images)

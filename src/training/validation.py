@@ -70,8 +70,7 @@ class Validation(Generic[P]):
     def _found(self, look: Callable[[P], T], chosen: Int[np.ndarray, " image"], batch: P, some: slice) -> T:
         """What `look` finds in some of a batch that was read."""
         if some != slice(0, len(chosen)):
-            assert batch.grids is not None
-            batch = self.images.pack(chosen[some]).to(self.group.device).with_grids(batch.grids[some])
+            batch = self.images.part(batch, chosen, some)
         with torch.inference_mode():  # not round a yield: whoever takes the results would be in it too
             return look(batch)
 
