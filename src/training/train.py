@@ -119,7 +119,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
                 write_json(places.training, {**facts, **figures})
                 run.table(_examples(captioner, manifest, embeddings, settings), "examples.json")
             group.barrier()
-            if watcher is None:
+            if not group.from_main(watcher is not None):  # asked of all alike: a watcher is rank 0's alone
                 leave(stop, group)  # the launcher may tell that it was asked to stop: nothing of it is removed then
     return cider
 
