@@ -53,9 +53,6 @@ def main() -> None:
     os.environ[PARENT] = str(os.getpid())
     settings = config.load().train
     processes = settings.processes or _gpus() or 1
-    # Waiting threads spin for a moment only, not for as long as they like: as fast alone, several times as fast beside
-    # another busy process.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     share_cores(os.environ, processes)
     for restart in range(settings.restarts + 1):
         status = _several(stage, options.arguments, processes) if processes > 1 else _one(stage, options.arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -221,3 +222,21 @@ def test_processes_share_the_cores_unless_they_are_told_how_many_threads(given, 
     monkeypatch.setattr("src.launch.cores", lambda: 6)
     share_cores(given, 2)
     assert given == {"OMP_NUM_THREADS": threads}
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "policy"),
+    [
+        ("stages.train", {}, "passive"),
+        ("benchmarks.training", {}, "passive"),
+        ("stages.train", {"OMP_WAIT_POLICY": "active"}, "active"),
+    ],
+)
+def test_threads_sleep_while_they_wait_unless_they_are_told_otherwise(module, given, policy):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_SPIN"))}
+    shown = subprocess.run(
+        [sys.executable, "-c", f"import {module}"],
+        env=environment | {"OMP_DISPLAY_ENV": "true"} | given, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = {match.lower() for match in re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", shown.stderr)}
+    assert found == {policy}, shown.stderr
