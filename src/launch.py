@@ -119,9 +119,26 @@ def _one(stage: str, arguments: Sequence[str]) -> int:
 
 def _several(stage: str, arguments: Sequence[str], processes: int) -> int:
     """The exit status of the process that failed first, negative for a signal; 0 when all went well."""
+    import psutil
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    asked: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        """Ask them and wait. The agent would do as much, but then not tell how they ended; so it finds them ended."""
+        workers = psutil.Process().children()
+        if not workers:
+            raise SignalException("asked to stop before anything was started", signal.Signals(number))
+        asked.append(number)
+        for worker in workers:
+            worker.send_signal(number)
+        limit = time.monotonic() + LEAVE_SECONDS
+        while any(worker.status() != psutil.STATUS_ZOMBIE for worker in workers) and time.monotonic() < limit:
+            time.sleep(POLL_SECONDS)
+        for worker in workers:
+            worker.kill()
 
     # The agent's own account of a failure is three screens long; the stage has said what was wrong.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
@@ -135,16 +152,19 @@ def _several(stage: str, arguments: Sequence[str], processes: int) -> int:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         monitor_interval=CHECK_SECONDS,
+        signals_to_handle="SIGHUP,SIGQUIT",
         shutdown_timeout=LEAVE_SECONDS,
     )
+    former = {number: signal.signal(number, hand_on) for number in STOPS}
     try:
         elastic_launch(launch, sys.executable)("-u", "-m", stage, *arguments)
     except ChildFailedError as failure:
-        return _first(failure)
+        return 128 + asked[0] if asked else _first(failure)
     except SignalException as stopped:
         return 128 + stopped.sigval
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
     return 0
 
 

@@ -162,31 +162,40 @@ def test_when_one_of_two_processes_is_killed_both_are_started_again(laboratory):
     assert (launched.status, launched.attempts) == (0, [2, 2])
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_asked_to_stop_it_asks_the_stage_and_starts_nothing_again(laboratory, processes):
-    body = (
-        "signal.signal(signal.SIGTERM, lambda *_: (Path(f'asked-{rank}').touch(), sys.exit(143)))\n"
-        "Path(f'ready-{rank}').touch()\n"
-        "time.sleep(60)"
+def asked_to_stop(laboratory: Laboratory, processes: int, ending: str) -> Launched:
+    """A launch whose processes wait and, once all are there and the launcher got SIGTERM, do what `ending` says."""
+    launcher = laboratory.start(
+        f"def asked(*signalled):\n"
+        f"    Path(f'asked-{{rank}}').touch()\n"
+        f"    {ending}\n"
+        f"signal.signal(signal.SIGTERM, asked)\n"
+        f"Path(f'ready-{{rank}}').touch()\n"
+        f"time.sleep(60)",
+        processes,
     )
-    launcher = laboratory.start(body, processes)
     limit = time.monotonic() + SECONDS
     while len([*laboratory.folder.glob("ready-*")]) < processes and time.monotonic() < limit:
         time.sleep(0.02)
     os.kill(launcher.pid, signal.SIGTERM)
-    launched = laboratory.ended(launcher)
+    return laboratory.ended(launcher)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_asked_to_stop_it_asks_the_stage_and_starts_nothing_again(laboratory, processes):
+    launched = asked_to_stop(laboratory, processes, "sys.exit(143)")
     assert (launched.status, launched.attempts) == (143, [1] * processes)
     assert len([*laboratory.folder.glob("asked-*")]) == processes
 
 
-def test_a_stage_that_had_ended_well_when_it_was_asked_to_stop_has_done_its_work(laboratory):
-    body = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nPath('ready').touch()\ntime.sleep(60)"
-    launcher = laboratory.start(body)
-    limit = time.monotonic() + SECONDS
-    while not (laboratory.folder / "ready").exists() and time.monotonic() < limit:
-        time.sleep(0.02)
-    os.kill(launcher.pid, signal.SIGTERM)
-    assert laboratory.ended(launcher).status == 0
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_stage_that_ends_well_has_done_its_work_though_it_was_asked_to_stop(laboratory, processes):
+    assert asked_to_stop(laboratory, processes, "sys.exit(0)").status == 0
+
+
+def test_of_two_that_are_asked_to_stop_one_may_take_longer_to_save(laboratory):
+    launched = asked_to_stop(laboratory, 2, "rank == 0 and time.sleep(3); Path(f'saved-{rank}').touch(); sys.exit(143)")
+    assert launched.status == 143
+    assert len([*laboratory.folder.glob("saved-*")]) == 2
 
 
 def test_an_error_beside_a_peer_that_waits_is_passed_on_and_not_tried_again(laboratory):
