@@ -89,7 +89,7 @@ def eager(captioner: Captioner, settings: Decode) -> Way:
         watch.step("resize")
         grids = encoder(pixels).half()
         watch.step("CNN")
-        [[best, *_]] = describing.describe(decoder, captioner.vocabulary, grids, settings)
+        [[best, *_]] = describing.describe(decoder, captioner.vocabulary, grids, settings, captioner.expectation)
         watch.step("first look, search, text")
         return best.text
 

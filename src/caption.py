@@ -93,7 +93,8 @@ def beams(text: str) -> int:
 def caption(captioner: Captioner, images: Sequence[Image.Image], settings: Decode) -> list[list[Caption]]:
     """The captions of RGB pictures, best first."""
     with torch.inference_mode():
-        return describe(captioner.decoder, captioner.vocabulary, captioner.grids(images), settings)
+        grids = captioner.grids(images)
+        return describe(captioner.decoder, captioner.vocabulary, grids, settings, captioner.expectation)
 
 
 @reported()

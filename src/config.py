@@ -153,12 +153,13 @@ class Decode(Section):
     block_ngrams: Annotated[int, Field(ge=0)] = 0
     """No n-gram of this size is said twice in a caption; 0 switches it off."""
     batch_images: Positive = 128
-    rerank: Literal["none", "consensus", "baseline"] = "none"
+    rerank: Literal["none", "consensus", "expected", "baseline"] = "none"
     """How a caption is chosen among the beam's: by its score, by what it has in common with all of them (minimum Bayes
-    risk), or, for test captions alone, with the baseline's likelihood."""
+    risk), by what people may be expected to say of such an image (`src.models.expectation`), or, for test captions
+    alone, with the baseline's likelihood."""
     rerank_weight: Annotated[float, Field(ge=0.0)] = 1.0
-    """consensus: how much more a likelier hypothesis counts; baseline: what its log-probability counts for beside the
-    decoder's own."""
+    """consensus: how much more a likelier hypothesis counts; expected: what its expected CIDEr counts for beside its
+    score; baseline: what its log-probability counts for beside the decoder's own."""
 
 
 class TinyBlip(Section):
@@ -370,6 +371,12 @@ class Settings(Section):
                     f"{section}.max_words is {words}, but baseline.checkpoint 'tiny' has room for {room} words: use no "
                     "more, or another checkpoint ('none' does without)"
                 )
+        if self.decode.rerank == "expected" and self.train.finetune_encoder:
+            raise ValueError(
+                f"decode.rerank is 'expected' and train.finetune_encoder {self.train.finetune_encoder}: what may be "
+                "expected of an image is told from cached grids, which a CNN that learns leaves behind; set one of the "
+                "two back (none, 0)"
+            )
         if self.decode.rerank != "none" and self.decode.beam_size == 1:
             raise ValueError(
                 f"decode.rerank is {self.decode.rerank!r} and decode.beam_size 1, which leaves nothing to choose from: "

@@ -136,7 +136,7 @@ def _recurrent(
         settings = Decode.model_validate({**settings.model_dump(), "beam_size": beam_size})
     start = time.perf_counter()
     with torch.inference_mode():
-        [captions] = describe(captioner.decoder, captioner.vocabulary, grids, settings)
+        [captions] = describe(captioner.decoder, captioner.vocabulary, grids, settings, captioner.expectation)
     return Answer(
         speaker.name,
         speaker.origin,

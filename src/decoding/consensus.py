@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from src.decoding.order import best_first
 from src.decoding.search import Hypothesis
 from src.metrics.cider import Evenly, ImageReferences
 
@@ -22,4 +23,4 @@ def consensus(hypotheses: Sequence[Hypothesis], sharpness: float) -> list[Hypoth
     weights = np.exp(sharpness * (scores - scores.max()))
     beam = ImageReferences([hypothesis.ids for hypothesis in hypotheses], Evenly())
     expected = [float(weights @ beam.similarities(hypothesis.ids)) for hypothesis in hypotheses]
-    return [hypotheses[place] for place in sorted(range(len(hypotheses)), key=expected.__getitem__, reverse=True)]
+    return best_first(hypotheses, expected)

@@ -14,9 +14,10 @@ from src.config import Decode
 from src.data.sentence import sentence
 from src.data.vocabulary import Vocabulary
 from src.decoding.consensus import consensus
+from src.decoding.expected import as_expected
 from src.decoding.search import Hypothesis, Speaker, beam_search, greedy
-from src.models.decoder import Decoder
-from src.models.ensemble import Ensemble
+from src.models.captioner import Captioner
+from src.models.expectation import Expectation
 from src.portions import Portions
 
 
@@ -44,11 +45,18 @@ class Caption:
 
 
 def describe(
-    decoder: Speaker, vocabulary: Vocabulary, grids: Float[Tensor, "image region feature"], settings: Decode
+    decoder: Speaker,
+    vocabulary: Vocabulary,
+    grids: Float[Tensor, "image region feature"],
+    settings: Decode,
+    expectation: Expectation | None = None,
 ) -> list[list[Caption]]:
     """The best captions of each image, best first: `beam_size` of them, or the greedy one when that is 1.
 
-    A beam is in the order of its scores, or of their consensus where `settings.rerank` says so.
+    A beam is in the order of its scores, or in that which `settings.rerank` asks for.
+
+    Raises:
+        UserError: it asks for what may be expected, and the captioner has no expectation.
     """
     if settings.beam_size == 1 and not settings.block_ngrams:
         found = [[hypothesis] for hypothesis in greedy(decoder, grids, settings.max_words)]
@@ -58,25 +66,23 @@ def describe(
         )
         if settings.rerank == "consensus":
             found = [consensus(hypotheses, settings.rerank_weight) for hypotheses in found]
+        elif settings.rerank == "expected":
+            found = as_expected(found, grids, expectation, settings.rerank_weight)
     return [[_caption(hypothesis, vocabulary) for hypothesis in hypotheses] for hypotheses in found]
 
 
 def describe_rows(
-    decoder: Decoder | Ensemble,
-    vocabulary: Vocabulary,
-    grids: Float16[np.ndarray, "row region feature"],
-    rows: Sequence[int],
-    settings: Decode,
+    captioner: Captioner, grids: Float16[np.ndarray, "row region feature"], rows: Sequence[int], settings: Decode
 ) -> Iterator[list[Caption]]:
     """`describe` for chosen rows of a large array, `settings.batch_images` at a time, in the order of `rows`.
 
     Raises:
-        UserError: one image is too much for the GPU's memory.
+        UserError: one image is too much for the GPU's memory; as for `describe`.
     """
-    device = next(decoder.parameters()).device
 
     def described(some: slice) -> list[list[Caption]]:
-        return describe(decoder, vocabulary, torch.from_numpy(grids[list(rows[some])]).to(device), settings)
+        chosen = torch.from_numpy(grids[list(rows[some])]).to(captioner.device)
+        return describe(captioner.decoder, captioner.vocabulary, chosen, settings, captioner.expectation)
 
     for captions in Portions(settings.batch_images, "use a smaller decode.beam_size").of(len(rows), described):
         yield from captions

@@ -31,4 +31,4 @@ def describe_images(
         images = [manifest.images[row] for row in rows]
         grids = encode(captioner.encoder, images, settings.dataset.root, settings.embed, captioner.device)
         places = list(range(len(rows)))
-    yield from describe_rows(captioner.decoder, captioner.vocabulary, grids, places, settings.decode)
+    yield from describe_rows(captioner, grids, places, settings.decode)

@@ -11,6 +11,7 @@ from src.config import Decode
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord
 from src.decoding.describe import Caption
+from src.decoding.order import best_first
 from src.models.baseline import Baseline
 
 
@@ -22,12 +23,11 @@ def rerank(hypotheses: Sequence[Caption], likelihoods: Sequence[float], settings
         likelihoods: the other model's natural logarithms, one for each hypothesis.
     """
 
-    def score(position: int) -> float:
-        caption = hypotheses[position]
-        total = caption.log_probability + settings.rerank_weight * likelihoods[position]
+    def score(caption: Caption, likelihood: float) -> float:
+        total = caption.log_probability + settings.rerank_weight * likelihood
         return float(total / min(len(caption.words) + 1, settings.max_words) ** settings.length_penalty)
 
-    return [hypotheses[position] for position in sorted(range(len(hypotheses)), key=score, reverse=True)]
+    return best_first(hypotheses, [score(*both) for both in zip(hypotheses, likelihoods, strict=True)])
 
 
 def reranked(

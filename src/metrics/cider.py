@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,12 @@ SCALE = 10.0
 
 Words = Sequence[Hashable]
 Ngram = tuple[Hashable, ...]
+
+
+class Rarity(Protocol):
+    """How much each n-gram tells."""
+
+    def __getitem__(self, ngram: Ngram) -> float: ...
 
 
 class InverseDocumentFrequency:
@@ -38,11 +45,16 @@ class InverseDocumentFrequency:
             holders.update({ngram for caption in captions for ngram in count_ngrams(caption)})
         if not images:
             raise ValueError("document frequencies need the references of one image at least")
-        self._unseen = math.log(images)
-        self._seen = {ngram: self._unseen - math.log(count) for ngram, count in holders.items()}
+        self.unseen = math.log(images)
+        self._seen = {ngram: self.unseen - math.log(count) for ngram, count in holders.items()}
 
     def __getitem__(self, ngram: Ngram) -> float:
-        return self._seen.get(ngram, self._unseen)
+        return self._seen.get(ngram, self.unseen)
+
+    def common(self, images: int) -> dict[Ngram, float]:
+        """The n-grams that at least so many images have in a reference, in no particular order."""
+        most = self.unseen - math.log(images - 0.5)
+        return {ngram: told for ngram, told in self._seen.items() if told <= most}
 
 
 class Evenly:
@@ -55,7 +67,7 @@ class Evenly:
 class ImageReferences:
     """The references of one image, ready to be compared with captions."""
 
-    def __init__(self, references: Sequence[Words], idf: InverseDocumentFrequency | Evenly) -> None:
+    def __init__(self, references: Sequence[Words], idf: Rarity) -> None:
         if not references:
             raise ValueError("an image without references cannot be scored")
         self._idf = idf
@@ -63,7 +75,7 @@ class ImageReferences:
         # For each n-gram: (which reference, its weight there, that weight over the reference's norm).
         self._holders: dict[Ngram, list[tuple[int, float, float]]] = {}
         for index, reference in enumerate(references):
-            weights, norms = _weigh(reference, idf)
+            weights, norms = weigh(reference, idf)
             for ngram, weight in weights.items():
                 if weight:
                     share = weight / norms[len(ngram) - 1]
@@ -75,7 +87,7 @@ class ImageReferences:
 
     def similarities(self, caption: Words) -> list[float]:
         """CIDEr-D of one caption with each reference, from 0 to 10."""
-        weights, norms = _weigh(caption, self._idf)
+        weights, norms = weigh(caption, self._idf)
         matches = [0.0] * len(self._lengths)
         for ngram, weight in weights.items():
             for index, reference_weight, share in self._holders.get(ngram, ()):
@@ -127,8 +139,8 @@ def count_ngrams(words: Words) -> Counter[Ngram]:
     )
 
 
-def _weigh(words: Words, idf: InverseDocumentFrequency | Evenly) -> tuple[dict[Ngram, float], list[float]]:
-    """The tf-idf weight of each n-gram, and the Euclidean norm of the weights of each size of n-gram."""
+def weigh(words: Words, idf: Rarity) -> tuple[dict[Ngram, float], list[float]]:
+    """The tf-idf weight of each n-gram, and the Euclidean norm of the weights of each size, from one word on."""
     weights = {ngram: count * idf[ngram] for ngram, count in count_ngrams(words).items()}
     squares = [0.0] * LONGEST_NGRAM
     for ngram, weight in weights.items():

@@ -4,6 +4,7 @@ config.json            decoder, encoder, how captions are searched for, what it 
 vocabulary.json        the words
 decoder.safetensors    the recurrent decoder's weights, or those of several that speak as one
 encoder.safetensors    the CNN's weights, up to the layer that gives the grid
+expectation.safetensors    what people may be expected to say of an image; absent where the CNN has learnt
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from src.errors import UserError
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.models.ensemble import Ensemble, together
+from src.models.expectation import Expectation
 
 CONFIG_FILE = "config.json"
 DECODER_FILE = "decoder.safetensors"
 ENCODER_FILE = "encoder.safetensors"
+EXPECTATION_FILE = "expectation.safetensors"
 FORMAT = 1
 
 
@@ -54,6 +57,7 @@ class Captioner:
     decode: Decode
     origin: Mapping[str, Any] = field(default_factory=dict)
     encoder: Encoder | None = None
+    expectation: Expectation | None = None
 
     @property
     def name(self) -> str:
@@ -74,6 +78,8 @@ class Captioner:
         if self.encoder is not None:
             self.encoder.to(device)
             self.__dict__.pop("_eye", None)
+        if self.expectation is not None:
+            self.expectation = self.expectation.to(device)
         return self
 
     @cached_property
@@ -81,8 +87,10 @@ class Captioner:
         return self.encoder and folded(self.encoder)
 
     def digest(self) -> str:
-        """Names the content: decoder weights, words, and the encoder they belong to."""
-        return fingerprint(digest(self.decoder.state_dict()), self.vocabulary.words, self.provenance.to_json())
+        """Names the content: decoder weights, words, the encoder they belong to, and what is expected of an image."""
+        expected = [digest(self.expectation.state())] if self.expectation else []
+        weights = digest(self.decoder.state_dict())
+        return fingerprint(weights, self.vocabulary.words, self.provenance.to_json(), *expected)
 
     @torch.inference_mode()
     def grids(self, images: Sequence[Image.Image]) -> Float[Tensor, "image region feature"]:
@@ -127,6 +135,11 @@ class Captioner:
             shutil.copyfile(encoder_weights, temporary / ENCODER_FILE)
         else:
             raise ValueError("a captioner without its encoder needs the encoder's weights to be saved")
+        if self.expectation is not None:
+            save_file(
+                {key: value.cpu().contiguous() for key, value in self.expectation.state().items()},
+                temporary / EXPECTATION_FILE,
+            )
         self.vocabulary.save(temporary / VOCABULARY_FILE)
         write_json(
             temporary / CONFIG_FILE,
@@ -167,6 +180,8 @@ class Captioner:
             decoder.load_state_dict(load_file(folder / DECODER_FILE))
             with_encoder = with_encoder or bool(stored["origin"].get("encoder_tuned", False))
             weights = load_file(folder / ENCODER_FILE) if with_encoder else None
+            expected = folder / EXPECTATION_FILE
+            expectation = Expectation.of(load_file(expected)) if expected.exists() else None
             origin, written = dict(stored["origin"]), stored["digest"]
         except (ValueError, KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
             raise UserError(f"{folder} is not a whole captioner ({error}): train again or fetch it anew") from error
@@ -177,6 +192,7 @@ class Captioner:
             decode=decode,
             origin=origin,
             encoder=rebuild(provenance, weights, folder / ENCODER_FILE) if weights is not None else None,
+            expectation=expectation,
         )
         if captioner.digest() != written:
             raise UserError(f"{folder} was changed after it was written: its digest differs; fetch or train it anew")

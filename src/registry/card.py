@@ -98,6 +98,7 @@ def _search(model: Evaluated) -> str:
     ranked = {
         "none": "",
         "consensus": ", and the one chosen that has most in common with all of the beam",
+        "expected": ", and the one chosen that has most in common with what may be expected of such an image",
         "baseline": ", and test captions chosen with BLIP's likelihood, which serving leaves out",
     }[decode.rerank]
     return (

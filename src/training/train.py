@@ -25,6 +25,7 @@ from src.models.ensemble import Ensemble
 from src.places import Places
 from src.processes import Group
 from src.training.batches import Batch
+from src.training.expected import expect
 from src.training.recovery import fit, held, restored, tracked
 from src.training.recurrent import RecurrentLearner
 from src.training.stopping import leave, stop_requests
@@ -113,6 +114,8 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
             figures = _summarise(trainer, cider, run)
             if group.is_main and watcher is None:
                 captioner = _captioner(learner, speaker, trainer, settings, embeddings, hashes | {"val_CIDEr": cider})
+                if not captioner.tuned:
+                    captioner.expectation = expect(manifest, vocabulary, embeddings, settings)
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
                 run.artifact(places.model, "model")
                 facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}

@@ -39,9 +39,7 @@ def looks(
         if captioner.encoder is not None and captioner.provenance.difference(embeddings.provenance):
             images = [manifest.images[row] for row in rows]
             grids = encode(captioner.encoder, images, settings.dataset.root, settings.embed, captioner.device)
-            found = list(
-                describe_rows(captioner.decoder, captioner.vocabulary, grids, range(len(rows)), settings.decode)
-            )
+            found = list(describe_rows(captioner, grids, range(len(rows)), settings.decode))
         else:
             found = list(describe_images(captioner, embeddings, manifest, rows, settings))
     chosen = [

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.config import Settings
+from src.config import Decode, Settings
 from src.data.manifest import ImageRecord, Location, Manifest, Split
 from src.data.vocabulary import Vocabulary
+from src.encoders.encoder import Provenance
+from src.models.captioner import Captioner
 from src.models.decoder import Decoder, DecoderConfig
 from src.processes import Group
 from src.tracking import Silent
@@ -71,6 +73,12 @@ def decoder(rnn: str = "lstm", seed: int = 0, vocab_size: int = len(WORDS) + 4, 
     )
     moved(made)
     return made.eval()
+
+
+def captioner(speaking: Decoder | None = None) -> Captioner:
+    """Without an encoder: for cached grids."""
+    shape = Provenance("none", "", "", 8, (0.5,) * 3, (0.5,) * 3, "squash", "fp32", ROWS, COLUMNS, FEATURES)
+    return Captioner(speaking or decoder(), vocabulary(), shape, Decode())
 
 
 def moved(decoder: Decoder) -> None:

@@ -51,7 +51,7 @@ def test_chosen_rows_are_described_in_their_order_whatever_the_batch():
     expected = [(found[0].words, pytest.approx(found[0].log_probability, abs=1e-4)) for (found,) in alone]
     for size in (1, 2, 128):
         settings = Decode(beam_size=2, max_words=5, batch_images=size)
-        found = describe_rows(tiny.decoder(), tiny.vocabulary(), grids, rows, settings)
+        found = describe_rows(tiny.captioner(), grids, rows, settings)
         assert [(captions[0].words, captions[0].log_probability) for captions in found] == expected
 
 
@@ -59,15 +59,15 @@ def test_rows_too_many_for_the_memory_are_described_in_parts(monkeypatch):
     rows, settings = [7, 0, 3, 8, 1], Decode(beam_size=2, max_words=5)
 
     def described() -> list[list[tuple[str, ...]]]:
-        found = describe_rows(tiny.decoder(), tiny.vocabulary(), tiny.grids(9), rows, settings)
+        found = describe_rows(tiny.captioner(), tiny.grids(9), rows, settings)
         return [[caption.words for caption in captions] for captions in found]
 
     expected, room = described(), 2
 
-    def limited(decoder: Any, vocabulary: Any, grids: torch.Tensor, settings: Decode) -> list[list[Caption]]:
+    def limited(decoder: Any, vocabulary: Any, grids: torch.Tensor, *others: Any) -> list[list[Caption]]:
         if len(grids) > room:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return describe(decoder, vocabulary, grids, settings)
+        return describe(decoder, vocabulary, grids, *others)
 
     monkeypatch.setattr("src.decoding.describe.describe", limited)
     assert described() == expected

@@ -169,6 +169,18 @@ def test_several_decoders_learn_one_after_the_other_and_speak_as_one(workplace, 
     assert cider > 0 and sum(best) > 0
 
 
+def test_captions_may_be_chosen_by_what_is_expected_without_training_again(workplace, settings):
+    workplace.train(settings)
+    captioner = workplace.captioner()
+    grids = torch.from_numpy(tiny.grids(5))
+    search = Decode(beam_size=4, max_words=7, rerank="expected", rerank_weight=100.0)
+    found = describe(captioner.decoder, captioner.vocabulary, grids, search, captioner.expectation)
+    ids = [[captioner.vocabulary.encode(caption.words) for caption in own] for own in found]
+    assert captioner.expectation is not None
+    told = captioner.expectation.cider(grids, ids)
+    assert all(own[0] >= max(own) - 0.1 for own in told) and any(max(own) > min(own) for own in told)
+
+
 def test_its_run_has_curves_figures_inputs_model_and_examples(workplace, settings):
     workplace.train(settings)
     recorded = workplace.tracking.recorded
@@ -327,5 +339,5 @@ def written(group: Group, settings: Settings, folder: Path) -> list[str]:
 
 def test_only_the_first_of_two_processes_writes(ranks, workplace, settings, tmp_path):
     first, second = ranks(written, settings, tmp_path)
-    assert {"config.json", "decoder.safetensors", "train.json"} <= set(first)
+    assert {"config.json", "decoder.safetensors", "expectation.safetensors", "train.json"} <= set(first)
     assert second == []
