@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-from jaxtyping import Float, Float16
+from jaxtyping import Float
 from torch import Tensor
 
 from src.config import Decode
@@ -16,9 +13,7 @@ from src.data.vocabulary import Vocabulary
 from src.decoding.consensus import consensus
 from src.decoding.expected import as_expected
 from src.decoding.search import Hypothesis, Speaker, beam_search, greedy
-from src.models.captioner import Captioner
 from src.models.expectation import Expectation
-from src.portions import Portions
 
 
 @dataclass(frozen=True)
@@ -69,23 +64,6 @@ def describe(
         elif settings.rerank == "expected":
             found = as_expected(found, grids, expectation, settings.rerank_weight)
     return [[_caption(hypothesis, vocabulary) for hypothesis in hypotheses] for hypotheses in found]
-
-
-def describe_rows(
-    captioner: Captioner, grids: Float16[np.ndarray, "row region feature"], rows: Sequence[int], settings: Decode
-) -> Iterator[list[Caption]]:
-    """`describe` for chosen rows of a large array, `settings.batch_images` at a time, in the order of `rows`.
-
-    Raises:
-        UserError: one image is too much for the GPU's memory; as for `describe`.
-    """
-
-    def described(some: slice) -> list[list[Caption]]:
-        chosen = torch.from_numpy(grids[list(rows[some])]).to(captioner.device)
-        return describe(captioner.decoder, captioner.vocabulary, chosen, settings, captioner.expectation)
-
-    for captions in Portions(settings.batch_images, "use a smaller decode.beam_size").of(len(rows), described):
-        yield from captions
 
 
 def _caption(hypothesis: Hypothesis, vocabulary: Vocabulary) -> Caption:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float16
 
-from src.config import Settings
+from src.config import Decode, Settings
 from src.data.manifest import Manifest
-from src.decoding.describe import Caption, describe_rows
+from src.decoding.describe import Caption, describe
 from src.encoders.cache import Embeddings, encode
 from src.errors import UserError
 from src.models.captioner import Captioner
+from src.portions import Portions
 
 
 def describe_images(
@@ -32,3 +34,20 @@ def describe_images(
         grids = encode(captioner.encoder, images, settings.dataset.root, settings.embed, captioner.device)
         places = list(range(len(rows)))
     yield from describe_rows(captioner, grids, places, settings.decode)
+
+
+def describe_rows(
+    captioner: Captioner, grids: Float16[np.ndarray, "row region feature"], rows: Sequence[int], settings: Decode
+) -> Iterator[list[Caption]]:
+    """`describe` for chosen rows of a large array, `settings.batch_images` at a time, in the order of `rows`.
+
+    Raises:
+        UserError: one image is too much for the GPU's memory; as for `describe`.
+    """
+
+    def described(some: slice) -> list[list[Caption]]:
+        chosen = torch.from_numpy(grids[list(rows[some])]).to(captioner.device)
+        return describe(captioner.decoder, captioner.vocabulary, chosen, settings, captioner.expectation)
+
+    for captions in Portions(settings.batch_images, "use a smaller decode.beam_size").of(len(rows), described):
+        yield from captions

@@ -26,7 +26,7 @@ def expect(manifest: Manifest, vocabulary: Vocabulary, embeddings: Embeddings, s
     rows = evenly_chosen(manifest.rows("train"))
     words = settings.prepare.max_words
     written = [[vocabulary.encode(caption[:words]) for caption in manifest.images[row].words] for row in rows]
-    return Expectation.learn(mean_features(embeddings.grids, rows), written, settings.seed)
+    return Expectation.learn(mean_features(embeddings.grids, rows), written)
 
 
 def mean_features(

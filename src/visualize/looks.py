@@ -9,8 +9,7 @@ import torch
 from src.config import Settings
 from src.data.manifest import Manifest
 from src.data.sentence import sentence
-from src.decoding.describe import describe_rows
-from src.decoding.images import describe_images
+from src.decoding.images import describe_images, describe_rows
 from src.encoders.cache import Embeddings, encode
 from src.models.captioner import Captioner
 from src.visualize.heat import Look

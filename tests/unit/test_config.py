@@ -95,6 +95,7 @@ def test_a_missing_file_says_where_to_run(tmp_path):
             "baseline: {max_words: 126, prompt: a photo}",
             "baseline.max_words is 126, but baseline.checkpoint 'tiny' has",
         ),
+        ("{decode: {rerank: expected}, train: {finetune_encoder: 1}}", "'expected' and train.finetune_encoder 1"),
         ("train: {finetune_encoder: 1, members: 2}", "train.members is 2 and train.finetune_encoder 1"),
         ("seed: -1", "seed = -1:"),
         ("train: 3", "train = 3:"),

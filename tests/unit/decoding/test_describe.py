@@ -9,7 +9,8 @@ import tiny
 import torch
 
 from src.config import Decode
-from src.decoding.describe import Caption, describe, describe_rows
+from src.decoding.describe import Caption, describe
+from src.decoding.images import describe_rows
 from src.decoding.search import beam_search, greedy
 from src.errors import UserError
 
@@ -69,7 +70,7 @@ def test_rows_too_many_for_the_memory_are_described_in_parts(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return describe(decoder, vocabulary, grids, *others)
 
-    monkeypatch.setattr("src.decoding.describe.describe", limited)
+    monkeypatch.setattr("src.decoding.images.describe", limited)
     assert described() == expected
     room = 0
     with pytest.raises(UserError, match=r"one image is too much .* decode\.beam_size"):

@@ -26,9 +26,10 @@ from src.models import captioner as bundle
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder
 from src.models.ensemble import together
+from src.models.expectation import Expectation
 
-SEARCH = Decode(beam_size=3, max_words=6, length_penalty=0.5)
-FILES = [bundle.CONFIG_FILE, bundle.DECODER_FILE, bundle.ENCODER_FILE, "vocabulary.json"]
+SEARCH = Decode(beam_size=3, max_words=6, length_penalty=0.5, rerank="expected")
+FILES = [bundle.CONFIG_FILE, bundle.DECODER_FILE, bundle.ENCODER_FILE, bundle.EXPECTATION_FILE, "vocabulary.json"]
 
 
 class Command:
@@ -57,7 +58,10 @@ def captioner(request, encoder) -> Captioner:
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter += torch.randn_like(parameter) * 0.4
-    return Captioner(decoder, tiny.vocabulary(), shape, SEARCH, {"dataset": "abc", "val_CIDEr": 0.5})
+    features = torch.randn(12, shape.features)
+    expectation = Expectation.learn(features, [[[4, 5, 6 + image % 3]] for image in range(12)])
+    origin = {"dataset": "abc", "val_CIDEr": 0.5}
+    return Captioner(decoder, tiny.vocabulary(), shape, SEARCH, origin, expectation=expectation)
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ def photographs() -> list[Image.Image]:
 
 
 def said(captioner: Captioner, grids: torch.Tensor) -> list[list[tuple[tuple[str, ...], float]]]:
-    found = describe(captioner.decoder, captioner.vocabulary, grids, captioner.decode)
+    found = describe(captioner.decoder, captioner.vocabulary, grids, captioner.decode, captioner.expectation)
     return [[(caption.words, caption.log_probability) for caption in captions] for captions in found]
 
 
@@ -114,7 +118,8 @@ def test_weights_words_and_encoder_are_in_its_digest(captioner):
     before = captioner.digest()
     other_words = replace(captioner, vocabulary=Vocabulary(["wolf", *captioner.vocabulary.words[5:]]))
     other_encoder = replace(captioner, provenance=replace(captioner.provenance, weights="other"))
-    assert len({before, other_words.digest(), other_encoder.digest()}) == 3
+    no_expectation = replace(captioner, expectation=None)
+    assert len({before, other_words.digest(), other_encoder.digest(), no_expectation.digest()}) == 4
     with torch.no_grad():
         next(captioner.decoder.parameters()).view(-1)[0] += 1e-3
     assert captioner.digest() != before
@@ -141,10 +146,10 @@ def test_a_damaged_captioner_is_refused_and_no_pickle_is_run(folder, tmp_path, n
 
 
 @pytest.mark.parametrize("captioner", ["lstm"], indirect=True)
-@pytest.mark.parametrize("name", [bundle.DECODER_FILE, bundle.ENCODER_FILE])
+@pytest.mark.parametrize("name", [bundle.DECODER_FILE, bundle.ENCODER_FILE, bundle.EXPECTATION_FILE])
 def test_weights_that_somebody_changed_are_refused(folder, name):
     state = load_file(folder / name)
-    key = sorted(state)[0]
+    key = next(name for name in sorted(state) if state[name].is_floating_point())
     state[key] = state[key] + 1e-3
     save_file(state, folder / name)
     with pytest.raises(UserError, match=r"digest differs|does not hold the encoder"):
