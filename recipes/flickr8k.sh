@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exec dvc exp run \
     -S dataset.name=flickr8k \
-    -S prepare.min_word_count=5 \
+    -S prepare.min_word_count=3 \
     -S embed.encoder=efficientnet_lite2+inception_v3 \
     -S embed.layer=default+Mixed_7a \
     -S embed.weights="default+${INCEPTION:-default}" \
@@ -17,15 +17,14 @@ exec dvc exp run \
     -S model.rnn=gru \
     -S model.hidden_size=512 \
     -S model.dropout=0.5 \
-    -S train.epochs=6 \
+    -S train.epochs=8 \
     -S train.learning_rate=0.002 \
     -S train.weight_decay=0.1 \
-    -S train.label_smoothing=0.15 \
+    -S train.label_smoothing=0.1 \
     -S train.compile=true \
-    -S train.members=3 \
     -S train.adapt.plateau_epochs=0 \
     -S train.adapt.stop_epochs=0 \
-    -S decode.beam_size=10 \
-    -S decode.rerank=consensus \
-    -S decode.rerank_weight=1.5 \
+    -S decode.beam_size=30 \
+    -S decode.rerank=expected \
+    -S decode.rerank_weight=20 \
     "$@"
