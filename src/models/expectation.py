@@ -112,16 +112,18 @@ class Expectation:
     def _references(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "ngrams image"]:
         """The mean tf-idf vector that the references of each image may be expected to have."""
         seen = _standard(grids.float().mean(dim=1), self.mean, self.deviation)
-        likeness = torch.cholesky_solve(_kernel(self.known.float(), seen), self._solver)
+        likeness = torch.cholesky_solve(_kernel(self._known, seen), self._solver)
         reference: Tensor = torch.sparse.mm(self._told, likeness)
         return reference.cpu()
 
     @cached_property
+    def _known(self) -> Float[Tensor, "images feature"]:
+        return self.known.float()
+
+    @cached_property
     def _solver(self) -> Float[Tensor, "images images"]:
-        known = self.known.float()
-        lower: Tensor = torch.linalg.cholesky(
-            _kernel(known, known) + RIDGE * torch.eye(len(known), device=known.device)
-        )
+        ridge = RIDGE * torch.eye(len(self._known), device=self._known.device)
+        lower: Tensor = torch.linalg.cholesky(_kernel(self._known, self._known) + ridge)
         return lower
 
     @cached_property
