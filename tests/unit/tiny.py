@@ -75,10 +75,10 @@ def decoder(rnn: str = "lstm", seed: int = 0, vocab_size: int = len(WORDS) + 4, 
     return made.eval()
 
 
-def captioner(speaking: Decoder | None = None) -> Captioner:
+def captioner() -> Captioner:
     """Without an encoder: for cached grids."""
     shape = Provenance("none", "", "", 8, (0.5,) * 3, (0.5,) * 3, "squash", "fp32", ROWS, COLUMNS, FEATURES)
-    return Captioner(speaking or decoder(), vocabulary(), shape, Decode())
+    return Captioner(decoder(), vocabulary(), shape, Decode())
 
 
 def moved(decoder: Decoder) -> None:

@@ -149,7 +149,7 @@ def test_a_damaged_captioner_is_refused_and_no_pickle_is_run(folder, tmp_path, n
 @pytest.mark.parametrize("name", [bundle.DECODER_FILE, bundle.ENCODER_FILE, bundle.EXPECTATION_FILE])
 def test_weights_that_somebody_changed_are_refused(folder, name):
     state = load_file(folder / name)
-    key = next(name for name in sorted(state) if state[name].is_floating_point())
+    key = sorted(state)[0]
     state[key] = state[key] + 1e-3
     save_file(state, folder / name)
     with pytest.raises(UserError, match=r"digest differs|does not hold the encoder"):
