@@ -26,5 +26,4 @@ exec dvc exp run \
     -S train.adapt.stop_epochs=0 \
     -S decode.beam_size=30 \
     -S decode.rerank=expected \
-    -S decode.rerank_weight=20 \
     "$@"

@@ -169,7 +169,7 @@ class Speakers:
     def _load(self, wanted: _Wanted) -> Speaker | None:
         if wanted.name == BLIP:
             return self._baseline()
-        captioner = self._captioner(wanted.version).to(self.device)
+        captioner = self._captioner(wanted.version).to(self.device).ready()
         origin = f"version {wanted.version}" if wanted.version else "not evaluated yet"
         return Speaker(captioner.name, origin, captioner)
 

@@ -60,9 +60,9 @@ def describe(
             decoder, grids, settings.beam_size, settings.max_words, settings.length_penalty, settings.block_ngrams
         )
         if settings.rerank == "consensus":
-            found = [consensus(hypotheses, settings.rerank_weight) for hypotheses in found]
+            found = [consensus(hypotheses, settings.weight) for hypotheses in found]
         elif settings.rerank == "expected":
-            found = as_expected(found, grids, expectation, settings.rerank_weight)
+            found = as_expected(found, grids, expectation, settings.weight)
     return [[_caption(hypothesis, vocabulary) for hypothesis in hypotheses] for hypotheses in found]
 
 

@@ -24,7 +24,7 @@ def rerank(hypotheses: Sequence[Caption], likelihoods: Sequence[float], settings
     """
 
     def score(caption: Caption, likelihood: float) -> float:
-        total = caption.log_probability + settings.rerank_weight * likelihood
+        total = caption.log_probability + settings.weight * likelihood
         return float(total / min(len(caption.words) + 1, settings.max_words) ** settings.length_penalty)
 
     return best_first(hypotheses, [score(*both) for both in zip(hypotheses, likelihoods, strict=True)])

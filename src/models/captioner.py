@@ -86,6 +86,17 @@ class Captioner:
     def _eye(self) -> Encoder | None:
         return self.encoder and folded(self.encoder)
 
+    def ready(self) -> Captioner:
+        """Do now what the first picture would wait for.
+
+        Raises:
+            UserError: the captioner was loaded without its encoder.
+        """
+        grids = self.grids([Image.new("RGB", (1, 1))])
+        if self.expectation is not None and self.decode.rerank == "expected":
+            self.expectation.cider(grids, [[]])
+        return self
+
     def digest(self) -> str:
         """Names the content: decoder weights, words, the encoder they belong to, and what is expected of an image."""
         expected = [digest(self.expectation.state())] if self.expectation else []

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from coloured import COLOURS, Coloured
 
@@ -32,6 +33,12 @@ def test_a_second_opinion_changes_the_order():
 
 def test_without_weight_the_beams_own_order_stays():
     assert order([-9.0, -1.0, -1.0], rerank_weight=0.0) == [one.text for one in BEAM]
+
+
+@pytest.mark.parametrize(("rerank", "weight"), [("consensus", 1.5), ("expected", 20.0), ("baseline", 1.0)])
+def test_every_way_of_choosing_has_a_weight_of_its_own_unless_one_is_given(rerank: Any, weight: float):
+    assert Decode(rerank=rerank).weight == weight
+    assert Decode(rerank=rerank, rerank_weight=0.0).weight == 0.0
 
 
 def test_long_captions_are_favoured_as_in_the_beam():

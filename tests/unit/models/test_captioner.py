@@ -107,6 +107,15 @@ def test_it_is_loaded_to_be_used_not_to_be_trained(folder):
     assert not any(parameter.requires_grad for parameter in again.decoder.parameters())
 
 
+@pytest.mark.parametrize(("rerank", "solved"), [("expected", True), ("none", False)])
+def test_when_it_is_ready_nothing_is_left_for_the_first_picture(folder, rerank, solved):
+    again = Captioner.load(folder)
+    again.decode = SEARCH.model_copy(update={"rerank": rerank})
+    again.ready()
+    assert "_eye" in vars(again)
+    assert ("_solver" in vars(again.expectation)) == solved
+
+
 def test_without_its_encoder_it_captions_cached_grids_only(folder):
     again = Captioner.load(folder, with_encoder=False)
     assert said(again, torch.zeros(1, again.provenance.regions, again.provenance.features))
