@@ -71,7 +71,7 @@ class ImageReferences:
         if not references:
             raise ValueError("an image without references cannot be scored")
         self._idf = idf
-        self._lengths = [_length(reference) for reference in references]
+        self._lengths = [length(reference) for reference in references]
         # For each n-gram: (which reference, its weight there, that weight over the reference's norm).
         self._holders: dict[Ngram, list[tuple[int, float, float]]] = {}
         for index, reference in enumerate(references):
@@ -92,9 +92,9 @@ class ImageReferences:
         for ngram, weight in weights.items():
             for index, reference_weight, share in self._holders.get(ngram, ()):
                 matches[index] += min(weight, reference_weight) * share / norms[len(ngram) - 1]
-        length = _length(caption)
+        own = length(caption)
         return [
-            SCALE / LONGEST_NGRAM * match * math.exp(-((length - reference_length) ** 2) / (2 * LENGTH_DEVIATION**2))
+            SCALE / LONGEST_NGRAM * match * math.exp(-((own - reference_length) ** 2) / (2 * LENGTH_DEVIATION**2))
             for match, reference_length in zip(matches, self._lengths, strict=True)
         ]
 
@@ -148,5 +148,6 @@ def weigh(words: Words, idf: Rarity) -> tuple[dict[Ngram, float], list[float]]:
     return weights, [math.sqrt(square) for square in squares]
 
 
-def _length(words: Words) -> int:
+def length(words: Words) -> int:
+    """As the COCO tools count it."""
     return max(0, len(words) - 1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.kernel_ridge import KernelRidge
 
-from src.metrics.cider import LONGEST_NGRAM, SCALE, InverseDocumentFrequency, count_ngrams
+from src.metrics.cider import ImageReferences, InverseDocumentFrequency
 from src.models import expectation
 from src.models.expectation import Expectation
 
@@ -35,21 +35,10 @@ def learnt() -> Expectation:
     return Expectation.learn(features, references)
 
 
-def dense(
-    features: torch.Tensor, references: Sequence[Sequence[Sequence[int]]], new: torch.Tensor, caption: Sequence[int]
-) -> np.ndarray:
-    """The expected CIDEr of a caption for each new image, by the definition: every n-gram a column, and the common
-    tf-idf of the COCO tools in them."""
+def regression(features: torch.Tensor, references: Sequence[Sequence[Sequence[int]]], new: torch.Tensor, caption):
+    """The CIDEr-D that a caption may expect of each new image, by the definition."""
     idf = InverseDocumentFrequency(references)
-    columns = sorted(idf.common(expectation.LEAST_IMAGES))
-
-    def vector(words: Sequence[int]) -> np.ndarray:
-        counts = count_ngrams(words)
-        told = {ngram: n * (idf[ngram] if ngram in columns else idf.unseen) for ngram, n in counts.items()}
-        norms = [np.sqrt(sum(v * v for g, v in told.items() if len(g) == size)) for size in range(1, LONGEST_NGRAM + 1)]
-        return np.array([told.get(g, 0) / (norms[len(g) - 1] or 1) / LONGEST_NGRAM for g in columns])
-
-    targets = np.array([np.mean([vector(words) for words in own], axis=0) for own in references])
+    targets = [ImageReferences(own, idf).score(caption) for own in references]
     mean, deviation = features.numpy().mean(axis=0), features.numpy().std(axis=0)
 
     def unit(values: torch.Tensor) -> np.ndarray:
@@ -58,16 +47,29 @@ def dense(
 
     ridge = KernelRidge(alpha=expectation.RIDGE, kernel="precomputed")
     ridge.fit(np.exp(unit(features) @ unit(features).T - 1), targets)
-    return SCALE * ridge.predict(np.exp(unit(new) @ unit(features).T - 1)) @ vector(caption)
+    return ridge.predict(np.exp(unit(new) @ unit(features).T - 1))
 
 
-@pytest.mark.parametrize("caption", [[4, 10, 20, 31], [4, 12, 22], [4, 99, 13], [7, 8], []])
-def test_it_is_kernel_ridge_regression_to_cider_vectors(learnt, caption):
+@pytest.mark.parametrize("caption", [[4, 10, 20, 31], [4, 12, 22], [4, 99, 13], [12, 12, 12, 4, 4], [7, 8], [4], []])
+def test_it_is_kernel_ridge_regression_to_cider(caption, monkeypatch):
+    monkeypatch.setattr(expectation, "LEAST_IMAGES", 1)
     features, references, _ = images(120, 1)
+    references[0], references[1] = references[0][:1], [[*own, *own] for own in references[1]]
     new, _, _ = images(8, 2)
-    expected = dense(features, references, new, caption)
-    found = [own[0] for own in learnt.cider(new[:, None], [[caption]] * len(new))]
+    expected = regression(features, references, new, caption)
+    found = [own[0] for own in Expectation.learn(features, references).cider(new[:, None], [[caption]] * len(new))]
     assert found == pytest.approx(expected, abs=5e-3)
+
+
+def test_of_what_few_images_have_nothing_is_expected_but_it_is_part_of_a_caption():
+    features, references, _ = images(120, 1)
+    references[0] = [[*own, 50] for own in references[0]]
+    learnt, (new, _, _) = Expectation.learn(features, references), images(8, 2)
+    captions = [[4, 10, 20], [4, 10, 20, 50], [4, 10, 20, 51]]
+    for plain, rare, unknown in learnt.cider(new[:, None], [captions] * 8):
+        assert rare == pytest.approx(unknown, rel=0.2)
+        assert abs(rare) < abs(plain)
+    assert learnt.cider(new[:, None], [[[50], [50, 51]]] * 8) == [[0.0, 0.0]] * 8
 
 
 def test_of_a_new_image_its_own_kinds_words_are_expected(learnt):
