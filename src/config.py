@@ -159,7 +159,7 @@ class Decode(Section):
     alone, with the baseline's likelihood."""
     rerank_weight: Annotated[float, Field(ge=0.0)] | None = None
     """consensus: how much more a likelier hypothesis counts (null: 1.5); expected: what its expected CIDEr counts for
-    beside its score (null: 20); baseline: what its log-probability counts for beside the decoder's own (null: 1). The
+    beside its score (null: 15); baseline: what its log-probability counts for beside the decoder's own (null: 1). The
     first two were found on the validation images of Flickr8k."""
 
     @property
@@ -167,7 +167,7 @@ class Decode(Section):
         """`rerank_weight`, or what the way of choosing has for it."""
         if self.rerank_weight is not None:
             return self.rerank_weight
-        return {"consensus": 1.5, "expected": 20.0}.get(self.rerank, 1.0)
+        return {"consensus": 1.5, "expected": 15.0}.get(self.rerank, 1.0)
 
 
 class TinyBlip(Section):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float16, Int
-from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,6 +28,9 @@ from src.metrics.cider import (
     length,
     weigh,
 )
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 LEAST_IMAGES = 5
 """Training images that an n-gram is said of: what is rarer cannot be foretold."""
@@ -176,6 +179,8 @@ class Expectation:
     @cached_property
     def _told(self) -> csr_array:
         """By row and reference."""
+        from scipy.sparse import csr_array  # late: most commands never ask
+
         places = self._parts[1].reshape(-1), self.reference.numpy()
         return csr_array((self.told.numpy(), places), (len(self._parts[0]), len(self.image)))
 

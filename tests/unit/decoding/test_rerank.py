@@ -35,7 +35,7 @@ def test_without_weight_the_beams_own_order_stays():
     assert order([-9.0, -1.0, -1.0], rerank_weight=0.0) == [one.text for one in BEAM]
 
 
-@pytest.mark.parametrize(("rerank", "weight"), [("consensus", 1.5), ("expected", 20.0), ("baseline", 1.0)])
+@pytest.mark.parametrize(("rerank", "weight"), [("consensus", 1.5), ("expected", 15.0), ("baseline", 1.0)])
 def test_every_way_of_choosing_has_a_weight_of_its_own_unless_one_is_given(rerank: Any, weight: float):
     assert Decode(rerank=rerank).weight == weight
     assert Decode(rerank=rerank, rerank_weight=0.0).weight == 0.0
