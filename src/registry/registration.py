@@ -44,6 +44,7 @@ NEEDED = (
     "pydantic",
     "pyyaml",
     "rich",
+    "scipy",
 )
 """Distributions that captioning a picture imports."""
 NEEDED_BY_BLIP = ("transformers", "huggingface-hub", "nltk")
