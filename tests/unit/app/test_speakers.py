@@ -65,7 +65,7 @@ class Hiccup:
 
     def captioner(self, reference: str) -> SimpleNamespace:
         self.loaded.append(reference)
-        captioner = SimpleNamespace(name="LSTM", to=lambda device: captioner)
+        captioner = SimpleNamespace(name="LSTM", to=lambda device: captioner, ready=lambda: captioner)
         return captioner
 
 
