@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import blank_store
 import numpy as np
 import yaml
 from safetensors.torch import save_file
@@ -65,6 +66,7 @@ def set_up(folder: Path, **train: Any) -> Path:
         "decode": {"max_words": 8},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    blank_store.put(folder)
     return folder
 
 

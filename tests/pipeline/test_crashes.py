@@ -42,10 +42,8 @@ def train_here(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def forks() -> multiprocessing.context.ForkServerContext:
-    """Processes that have torch and MLflow imported when they begin: a kill then falls into training, not imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["src.training.train", "mlflow", "mlflow.tracking"])
-    return context
+    """Processes that have everything imported when they begin."""
+    return multiprocessing.get_context("forkserver")
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,6 @@ import pytest
 import two_processes
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Imported once, in the process that all others are forked from.
-multiprocessing.set_forkserver_preload(["torch", "src.encoders.cache", "src.training.train"])
 
 
 @pytest.fixture(scope="session")

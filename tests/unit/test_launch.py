@@ -234,18 +234,20 @@ def test_processes_share_the_cores_unless_they_are_told_how_many_threads(given, 
 
 
 @pytest.mark.parametrize(
-    ("module", "given", "policy"),
+    ("module", "given", "waiting"),
     [
-        ("stages.train", {}, "passive"),
-        ("benchmarks.training", {}, "passive"),
-        ("stages.train", {"OMP_WAIT_POLICY": "active"}, "active"),
+        ("stages.train", {}, ("passive", "5000")),
+        ("benchmarks.training", {}, ("passive", "5000")),
+        ("stages.train", {"GOMP_SPINCOUNT": "7"}, ("passive", "7")),
+        ("stages.train", {"OMP_WAIT_POLICY": "passive"}, ("passive", "0")),
+        ("stages.train", {"OMP_WAIT_POLICY": "active"}, ("active", "30000000000")),
     ],
 )
-def test_threads_sleep_while_they_wait_unless_they_are_told_otherwise(module, given, policy):
+def test_threads_that_wait_sleep_soon_unless_they_are_told_otherwise(module, given, waiting):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_SPIN"))}
     shown = subprocess.run(
         [sys.executable, "-c", f"import {module}"],
-        env=environment | {"OMP_DISPLAY_ENV": "true"} | given, capture_output=True, text=True, check=True,
+        env=environment | {"OMP_DISPLAY_ENV": "verbose"} | given, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    found = {match.lower() for match in re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", shown.stderr)}
-    assert found == {policy}, shown.stderr
+    found = re.findall(r"(?:OMP_WAIT_POLICY|GOMP_SPINCOUNT)\s*=\s*'(\w+)'", shown.stderr)
+    assert {value.lower() for value in found} == set(waiting), shown.stderr

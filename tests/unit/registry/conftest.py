@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
+import blank_store
 import pipelines
 import pytest
 
-from src import store
 from src.places import Places
 from src.registry.promotion import promote
 from src.registry.versions import Registry
@@ -24,20 +23,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store, made once: MLflow takes seconds for its tables."""
-    folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_ROOT", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        store.connect()
-    return folder / "mlruns"
-
-
 @pytest.fixture
-def registry(root: Path, empty: Path) -> Registry:
-    shutil.copytree(empty, root / "mlruns")
+def registry(root: Path) -> Registry:
+    blank_store.put(root)
     return Registry()
 
 
