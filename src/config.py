@@ -81,6 +81,8 @@ class Model(Section):
     embedding_size: Positive = 256
     attention_size: Positive = 256
     dropout: Fraction = 0.3
+    tied_embeddings: bool = False
+    """Whether words are told by the matrix that embeds them, instead of by one of their own."""
 
 
 class Adapt(Section):

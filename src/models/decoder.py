@@ -34,6 +34,7 @@ class DecoderConfig(BaseModel):
     embedding_size: int
     attention_size: int
     dropout: float
+    tied_embeddings: bool = False
 
 
 class Seen(NamedTuple):
@@ -55,12 +56,13 @@ class Taught(NamedTuple):
     """A teacher-forced pass over packed captions (see `src.training.batches`), or some steps of one.
 
     Attributes:
-        features: of the words asked for; `Decoder.vocab` turns them into logits.
+        features: of the words asked for; `Decoder.vocab` turns them into logits. Their size is the hidden size, or the
+            embedding's where embeddings are tied.
         attention: where every position looked.
         state: behind the last step, of the captions active in it.
     """
 
-    features: Float[Tensor, "word hidden"]
+    features: Float[Tensor, "word feature"]
     attention: Float[Tensor, "image position region"]
     state: State
 
@@ -97,8 +99,8 @@ class Decoder(nn.Module):
         # One product per step: the gates, the attention query and the context's own gate.
         self.recurrent = nn.Linear(hidden, gates + config.attention_size + 1)
 
-        self.output = nn.Linear(hidden + hidden + embedding, hidden)
-        self.vocab = nn.Linear(hidden, config.vocab_size)
+        self.output = nn.Linear(hidden + hidden + embedding, embedding if config.tied_embeddings else hidden)
+        self.vocab = TiedVocabulary(self.embedding) if config.tied_embeddings else nn.Linear(hidden, config.vocab_size)
         self.dropout = Dropout(config.dropout)
         self._initialise()
 
@@ -224,7 +226,7 @@ class Decoder(nn.Module):
         regions: Float[Tensor, "image region hidden"],
         embedded: Float[Tensor, "image position embedding"],
         said: Int[Tensor, " word"] | None = None,
-    ) -> Float[Tensor, "*position hidden"]:
+    ) -> Float[Tensor, "*position feature"]:
         """What the next word is told from, at every position or at those in `said`."""
         context = torch.bmm(weighed.to(regions.dtype), regions)
         known = torch.cat([hidden, context, embedded.to(hidden.dtype)], dim=-1)
@@ -237,6 +239,23 @@ class Decoder(nn.Module):
         """Of the matrix products inside the recurrence: autocast's where it is on."""
         device = grids.device.type
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.row.dtype
+
+
+class TiedVocabulary(nn.Module):
+    """Logits of words by the matrix that embeds them (Press and Wolf 2017; Inan et al. 2017): a word is said in places
+    where what it means is meant, and half of a small decoder's parameters need not be learnt."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self._embedding = (embedding,)  # not a module of this one: the weights are stored and learnt once
+        self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
+
+    @property
+    def weight(self) -> Float[Tensor, "vocab embedding"]:
+        return self._embedding[0].weight
+
+    def forward(self, features: Float[Tensor, "*position embedding"]) -> Float[Tensor, "*position vocab"]:
+        return functional.linear(features, self.weight, self.bias)
 
 
 class Dropout(nn.Module):

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from src.models.decoder import TiedVocabulary
 from src.processes import Group
 
 
@@ -34,8 +35,9 @@ def add_up(parameters: Iterable[nn.Parameter], group: Group) -> None:
 
 
 def parameter_groups(decoder: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms, positions and embeddings do not."""
-    decayed = [module.weight for module in decoder.modules() if isinstance(module, nn.Linear)]
+    """Matrices decay, an embedding too where words are told by it; biases, norms, positions and other embeddings do
+    not."""
+    decayed = [module.weight for module in decoder.modules() if isinstance(module, nn.Linear | TiedVocabulary)]
     known = {id(parameter) for parameter in decayed}
     rest = [parameter for parameter in decoder.parameters() if id(parameter) not in known]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
