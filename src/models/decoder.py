@@ -207,7 +207,7 @@ class Decoder(nn.Module):
         self, grids: Float[Tensor, "image region feature"]
     ) -> tuple[Float[Tensor, "image region hidden"], Float[Tensor, "image hidden"], Float[Tensor, "image cell"]]:
         """Regions with their positions, and the first state."""
-        position = (self.row + self.column).flatten(0, 1)
+        position = (self.row + self.column).flatten(0, 1).to(self._dtype(grids))  # or sums would be twice as wide
         regions = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
         hidden, content = self.start(regions.mean(dim=1)).tanh().split([self.config.hidden_size, self.cell_size], -1)
         return regions, hidden, content

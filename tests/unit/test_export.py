@@ -46,7 +46,9 @@ def made(rnn: str, variety: float = 0.8) -> Captioner:
     encoder = encoders.load(settings)
     shape = encoder.provenance
     changes = {"feature_size": shape.features, "rows": shape.rows, "columns": shape.columns, "hidden_size": 32}
-    decoder = Decoder(tiny.decoder(rnn).config.model_copy(update=changes)).eval()
+    if tied := rnn == "gru":
+        changes["embedding_size"] = 32
+    decoder = Decoder(tiny.decoder(rnn, tied=tied).config.model_copy(update=changes)).eval()
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in decoder.parameters():

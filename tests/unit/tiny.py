@@ -55,7 +55,9 @@ def grids(images: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((images, REGIONS, FEATURES)).astype(np.float16)
 
 
-def decoder(rnn: str = "lstm", seed: int = 0, vocab_size: int = len(WORDS) + 4, dropout: float = 0.0) -> Decoder:
+def decoder(
+    rnn: str = "lstm", seed: int = 0, vocab_size: int = len(WORDS) + 4, dropout: float = 0.0, tied: bool = False
+) -> Decoder:
     """In evaluation mode, every parameter moved away from where it begins, so that each has a say."""
     torch.manual_seed(seed)
     made = Decoder(
@@ -69,6 +71,7 @@ def decoder(rnn: str = "lstm", seed: int = 0, vocab_size: int = len(WORDS) + 4, 
             embedding_size=5,
             attention_size=7,
             dropout=dropout,
+            tied_embeddings=tied,
         )
     )
     moved(made)

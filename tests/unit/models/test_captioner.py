@@ -53,7 +53,7 @@ def captioner(request, encoder) -> Captioner:
     shape = encoder.provenance
     changes = {"feature_size": shape.features, "rows": shape.rows, "columns": shape.columns}
     rnn, members = (request.param, 1) if request.param != "ensemble" else ("lstm", 2)
-    config = tiny.decoder(rnn).config.model_copy(update=changes)
+    config = tiny.decoder(rnn, tied=members > 1).config.model_copy(update=changes)
     decoder = together([Decoder(config) for _ in range(members)]).eval()
     with torch.no_grad():
         for parameter in decoder.parameters():

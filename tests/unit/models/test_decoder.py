@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import tiny
@@ -16,11 +18,11 @@ from src.training.batches import CaptionedImages
 CELLS = ["lstm", "gru"]
 
 
-@pytest.mark.parametrize("rnn", CELLS)
+@pytest.mark.parametrize(("rnn", "tied"), [("lstm", False), ("gru", False), ("gru", True)])
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=8, deadline=None)
-def test_teaching_packed_captions_is_stepping_through_each_alone(rnn, seed):
-    decoder = tiny.decoder(rnn, seed)
+def test_teaching_packed_captions_is_stepping_through_each_alone(rnn, tied, seed):
+    decoder = tiny.decoder(rnn, seed, tied=tied)
     described = tiny.manifest(train=4, val=0, seed=seed)
     split = CaptionedImages(described.images, range(4), tiny.vocabulary(), 20)
     batch = split.pack(np.arange(4))
@@ -97,9 +99,9 @@ def test_log_probabilities_are_those_of_all_words(rnn):
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(2, 3))
 
 
-@pytest.mark.parametrize("rnn", CELLS)
-def test_every_parameter_has_a_gradient(rnn):
-    decoder = tiny.decoder(rnn).train()
+@pytest.mark.parametrize(("rnn", "tied"), [("lstm", False), ("gru", False), ("gru", True)])
+def test_every_parameter_has_a_gradient(rnn, tied):
+    decoder = tiny.decoder(rnn, tied=tied).train()
     taught = decoder(torch.from_numpy(tiny.grids(2)), torch.randint(4, 14, (2, 6)), (3, 2, 1), torch.arange(12))
     (decoder.vocab(taught.features).square().sum() + taught.attention.square().sum()).backward()
     for name, parameter in decoder.named_parameters():
@@ -139,3 +141,14 @@ def test_dropout_draws_from_the_seed():
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
+
+
+def test_tied_words_are_told_by_the_matrix_that_embeds_them():
+    decoder = copy.deepcopy(tiny.decoder(tied=True))
+    features = torch.randn(3, 5)
+    with torch.no_grad():
+        decoder.embedding.weight[6] = 2 * features[0]
+        told = decoder.vocab(features) - decoder.vocab.bias
+    torch.testing.assert_close(told, features @ decoder.embedding.weight.T)
+    assert "vocab.weight" not in decoder.state_dict()
+    assert sum(p.numel() for p in decoder.parameters()) < sum(p.numel() for p in tiny.decoder().parameters())

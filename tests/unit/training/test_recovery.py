@@ -33,12 +33,13 @@ def folder(tmp_path):
 
 
 @pytest.fixture(
-    params=[("lstm", {}), ("gru", {}), ("lstm", {"epochs": 1, "members": 2})], ids=["lstm", "gru", "ensemble"],
+    params=[("lstm", False, {}), ("gru", True, {}), ("lstm", True, {"epochs": 1, "members": 2})],
+    ids=["lstm", "gru", "ensemble"],
     scope="module",
-)  # fmt: skip
+)
 def settings(request) -> Settings:
-    rnn, train = request.param
-    return tiny.settings(model={"rnn": rnn}, train={"save_every_steps": 1} | train)
+    rnn, tied, train = request.param
+    return tiny.settings(model={"rnn": rnn, "tied_embeddings": tied}, train={"save_every_steps": 1} | train)
 
 
 @pytest.fixture(scope="module")

@@ -165,15 +165,17 @@ def test_the_attention_penalty_evens_out_attention():
     assert unevenness(5.0) < 0.9 * unevenness(0.0)
 
 
-def test_every_parameter_is_trained_once_and_only_matrices_decay():
-    decoder = tiny.decoder()
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_parameter_is_trained_once_and_only_matrices_decay(tied):
+    decoder = tiny.decoder(tied=tied)
     decayed, rest = parameter_groups(decoder, 0.1)
     trained = [id(parameter) for group in (decayed, rest) for parameter in group["params"]]
     assert sorted(trained) == sorted(id(parameter) for parameter in decoder.parameters())
     assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
     assert all(parameter.ndim == 2 for parameter in decayed["params"])
     kept = {id(parameter) for parameter in rest["params"]}
-    assert {id(decoder.embedding.weight), id(decoder.row), id(decoder.vocab.bias), id(decoder.norm.weight)} <= kept
+    assert {id(decoder.row), id(decoder.vocab.bias), id(decoder.norm.weight)} <= kept
+    assert (id(decoder.embedding.weight) in kept) is not tied
 
 
 def test_bf16_trains_to_nearly_the_same_loss():
