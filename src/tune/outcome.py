@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, cast
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
@@ -23,8 +22,6 @@ from src.tune.desk import ERROR
 from src.tune.study import COMMAND_FILE, Search
 from src.tune.suggestions import Overrides, own
 from src.tune.table import STATES, shown
-from src.visualize import search as figures
-from src.visualize.style import save
 
 
 @dataclass(frozen=True)
@@ -112,6 +109,9 @@ def keep(found: Outcome, run: Run) -> None:
 
 def importances(search: Search) -> Mapping[str, float]:
     """Each parameter's share of the differences between complete trials; empty where there are too few to tell."""
+    # Imported late, as Matplotlib is: a search asks for them at its end, and they take as long as all the rest.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
@@ -121,6 +121,9 @@ def importances(search: Search) -> Mapping[str, float]:
 
 
 def _draw(search: Search, trials: list[FrozenTrial]) -> list[Path]:
+    from src.visualize import search as figures
+    from src.visualize.style import save
+
     tried = [
         figures.Tried(
             trial.number,
