@@ -241,21 +241,19 @@ class Decoder(nn.Module):
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.row.dtype
 
 
-class TiedVocabulary(nn.Module):
+class TiedVocabulary(nn.Linear):
     """Logits of words by the matrix that embeds them (Press and Wolf 2017; Inan et al. 2017): a word is said in places
     where what it means is meant, and half of a small decoder's parameters need not be learnt."""
 
     def __init__(self, embedding: nn.Embedding) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # without a matrix of its own
+        self.in_features, self.out_features = embedding.embedding_dim, embedding.num_embeddings
         self._embedding = (embedding,)  # not a module of this one: the weights are stored and learnt once
         self.bias = nn.Parameter(torch.zeros(embedding.num_embeddings))
 
     @property
-    def weight(self) -> Float[Tensor, "vocab embedding"]:
+    def weight(self) -> Float[Tensor, "vocab embedding"]:  # type: ignore[override]
         return self._embedding[0].weight
-
-    def forward(self, features: Float[Tensor, "*position embedding"]) -> Float[Tensor, "*position vocab"]:
-        return functional.linear(features, self.weight, self.bias)
 
 
 class Dropout(nn.Module):

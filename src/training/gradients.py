@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from src.models.decoder import TiedVocabulary
 from src.processes import Group
 
 
@@ -37,7 +36,7 @@ def add_up(parameters: Iterable[nn.Parameter], group: Group) -> None:
 def parameter_groups(decoder: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices decay, an embedding too where words are told by it; biases, norms, positions and other embeddings do
     not."""
-    decayed = [module.weight for module in decoder.modules() if isinstance(module, nn.Linear | TiedVocabulary)]
+    decayed = [module.weight for module in decoder.modules() if isinstance(module, nn.Linear)]
     known = {id(parameter) for parameter in decayed}
     rest = [parameter for parameter in decoder.parameters() if id(parameter) not in known]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

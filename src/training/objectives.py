@@ -17,7 +17,7 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 from src.decoding.describe import describe
 from src.decoding.search import UNSAID, Speaker
 from src.encoders.encoder import Encoder
-from src.models.decoder import Decoder, Seen, TiedVocabulary
+from src.models.decoder import Decoder, Seen
 from src.models.fusion import Fuse, as_written
 from src.precision import autocast
 from src.training.batches import Batch
@@ -208,7 +208,7 @@ def own_words(decoder: Decoder, seen: Seen, batch: Batch, share: float) -> Int[T
 
 def cross_entropy(
     features: Float[Tensor, "word hidden"],
-    vocab: nn.Linear | TiedVocabulary,
+    vocab: nn.Linear,
     targets: Int[Tensor, " word"],
     label_smoothing: float = 0.0,
     weights: Float[Tensor, " word"] | None = None,

@@ -91,7 +91,14 @@ def test_captions_must_fit_the_references(stand_in):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_the_real_process_ends_when_python_is_ended(how):
-    program = "from src.metrics.meteor import Meteor\nwith Meteor() as m: print(m._process.pid, flush=True); input()"
+    program = """
+import time
+from src.metrics.meteor import Meteor
+with Meteor() as meteor:
+    print(meteor._process.pid, flush=True)
+    for _ in range(1200):  # not one long wait: Python would sleep through a Ctrl-C that comes just before it begins
+        time.sleep(0.1)
+"""
     with subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE,
