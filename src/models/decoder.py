@@ -242,8 +242,8 @@ class Decoder(nn.Module):
 
 
 class TiedVocabulary(nn.Linear):
-    """Logits of words by the matrix that embeds them (Press and Wolf 2017; Inan et al. 2017): a word is said in places
-    where what it means is meant, and half of a small decoder's parameters need not be learnt."""
+    """Logits of words by the matrix that embeds them (Press and Wolf 2017; Inan et al. 2017): what is learnt of a word
+    that is read is learnt of it as a word to say, too."""
 
     def __init__(self, embedding: nn.Embedding) -> None:
         nn.Module.__init__(self)  # without a matrix of its own
