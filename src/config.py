@@ -36,6 +36,8 @@ class Dataset(Section):
     """One of DATASETS, or several joined by '+' to train on their union."""
     root: Path = Path("data")
     """Folder that holds one folder per dataset."""
+    held_out: str = "all"
+    """Whose validation and test images count: those of all, or of one of `name`; the others only train."""
 
     def model_post_init(self, context: Any, /) -> None:
         unknown = [name for name in self.names if name not in DATASETS]
@@ -43,6 +45,8 @@ class Dataset(Section):
             raise ValueError(
                 f"dataset.name is {self.name!r}: use one of {', '.join(DATASETS)}, or different ones joined by '+'"
             )
+        if self.held_out not in ("all", *self.names):
+            raise ValueError(f"dataset.held_out is {self.held_out!r}: use all, or one of {', '.join(self.names)}")
 
     @property
     def names(self) -> tuple[str, ...]:

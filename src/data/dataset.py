@@ -46,8 +46,8 @@ def prepare(settings: Settings, out_dir: Path, report_path: Path) -> Manifest:
         inspections.append(inspection)
         images += [_record(name, image) for image in inspection.sound]
     read.close()
-    leaks = overlap.leaks(images)
-    manifest = Manifest.of(image for image in images if image.name not in leaks)
+    left_out = overlap.left_out(images, settings.dataset.held_out)
+    manifest = Manifest.of(image for image in images if not any(image.name in names for names in left_out.values()))
     for split in SPLITS:
         if not manifest.rows(split):
             raise _empty(split, settings.dataset.name, inspections)
@@ -58,7 +58,7 @@ def prepare(settings: Settings, out_dir: Path, report_path: Path) -> Manifest:
     vocabulary.save(out_dir / VOCABULARY_FILE)
     report = _report(settings, manifest, vocabulary, readings, inspections)
     if len(settings.dataset.names) > 1:
-        report["integrity"][settings.dataset.name] = overlap.report(leaks)
+        report["integrity"][settings.dataset.name] = overlap.report(left_out)
     write_json(report_path, report)
     show(report)
     return manifest

@@ -75,6 +75,7 @@ def test_a_missing_file_says_where_to_run(tmp_path):
         ("evaluate: {metrics: []}", "evaluate.metrics = []:"),
         ("dataset: {name: flickr9k}", "dataset.name is 'flickr9k': use one of sample, flickr8k"),
         ("dataset: {name: sample+sample}", "different ones joined by '+'"),
+        ("dataset: {name: sample+coco, held_out: flickr8k}", "held_out is 'flickr8k': use all, or one of sample, coco"),
         ("baseline: {checkpoint: x/y, lora_rank: 16}", "baseline.lora_rank is 16, but nothing is trained: set"),
         ("baseline: {checkpoint: x/y, lora_rank: 16, finetune_epochs: 0}", "baseline.lora_rank is 16, but nothing"),
         ("baseline: {adapt: {most_sampling: 0.1}}", "baseline.adapt.most_sampling is for recurrent decoders"),

@@ -35,10 +35,9 @@ def flickr8k(tmp_path, zipped, photograph):
     return lay
 
 
-def prepared(root, name="flickr8k", into="out", **prepare_settings):
-    settings = Settings.model_validate(
-        {"dataset": {"name": name, "root": root / "data"}, "prepare": {"min_word_count": 2} | prepare_settings}
-    )
+def prepared(root, name="flickr8k", into="out", held_out="all", **prepare_settings):
+    dataset = {"name": name, "root": root / "data", "held_out": held_out}
+    settings = Settings.model_validate({"dataset": dataset, "prepare": {"min_word_count": 2} | prepare_settings})
     prepare(settings, root / into, root / into / "dataset.json")
     return json.loads((root / into / "dataset.json").read_text())
 
@@ -134,6 +133,24 @@ def test_a_union_does_not_learn_from_a_photograph_it_is_tested_on(flickr8k, laid
     assert f"flickr8k/{twin}" not in names
     assert "flickr30k/100.jpg" in names
     assert report["integrity"]["flickr8k+flickr30k"]["photographs_in_two_splits"]["examples"] == [f"flickr8k/{twin}"]
+
+
+def test_a_union_may_be_judged_by_the_images_of_one_dataset_alone(flickr8k, laid_out, photograph):
+    twin = "100_abc.jpg"
+    root = flickr8k(
+        {twin: photograph()},
+        tokens=TOKENS + f"{twin}#0\tA twin .\n",
+        splits=SPLITS | {"Flickr_8k.trainImages.txt": f"a.jpg\nb.jpg\n{twin}\n"},
+    )
+    laid_out(root / "data/flickr30k", flickr30k({"1.jpg": "train", "2.jpg": "val", "100.jpg": "test"}, photograph()))
+    report = prepared(root, name="flickr8k+flickr30k", held_out="flickr8k")
+    splits = {image.name: image.split for image in Manifest.load(root / "out").images}
+    assert {name for name, split in splits.items() if split != "train"} == {"flickr8k/c.jpg", "flickr8k/d.jpg"}
+    # Nobody is judged by the twin any more, so it may be learnt from.
+    assert {"flickr30k/1.jpg", f"flickr8k/{twin}"} <= splits.keys()
+    left_out = report["integrity"]["flickr8k+flickr30k"]
+    assert left_out["held_out_by_others"]["examples"] == ["flickr30k/100.jpg", "flickr30k/2.jpg"]
+    assert left_out["photographs_in_two_splits"]["count"] == 0
 
 
 def test_photographs_of_one_dataset_are_left_as_it_divides_them(flickr8k, photograph):
