@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from src.data.vocabulary import END, PAD, START, UNK
 
@@ -109,12 +110,13 @@ def beam_search(
     memory, state = decoder.begin(grids, beams)
     left = torch.arange(images, device=device)
     never = -torch.inf
-    words = torch.full((images, beams, 1), START, device=device)
-    looked = torch.zeros(images, beams, 0, grids.shape[1], device=device)
+    # Of each caption its words, and the beam that each of them continued: where that one looked is written down once.
+    said = torch.zeros(images, beams, 0, 2, dtype=torch.long, device=device)
+    looked = torch.zeros(images, max_words, beams, grids.shape[1], device=device)
+    word = torch.full((images, beams), START, device=device)
     open_score = torch.full((images, beams), never, device=device)
     open_score[:, 0] = 0.0  # all beams are still the same empty caption
-    done_words = torch.full((images, beams, max_words), PAD, device=device)
-    done_looked = torch.zeros(images, beams, max_words, grids.shape[1], device=device)
+    done_said = torch.full((images, beams, max_words, 2), PAD, device=device)
     done_score = torch.full((images, beams), never, device=device)
     done_log = torch.full((images, beams), never, device=device)
     ranked = torch.arange(2 * beams, device=device) < beams
@@ -122,31 +124,25 @@ def beam_search(
 
     for length in range(1, max_words + 1):
         rows = torch.arange(len(left), device=device).unsqueeze(1)
-        scores, state, weights = decoder.next(words[:, :, -1], memory, state)
+        scores, state, weights = decoder.next(word, memory, state)
+        looked[left, length - 1] = weights.to(looked.dtype)
         scores = forbid(scores)
         if block_ngrams and length > block_ngrams:
-            scores = scores.masked_fill(repeated(words[:, :, 1:], block_ngrams, scores.shape[-1]), never)
-        # The best continuations of an image are among the best of each of its beams.
-        likely, words_next = scores.topk(min(2 * beams, scores.shape[-1]), dim=-1)
-        width = likely.shape[-1]
-        total = (open_score.unsqueeze(-1) + likely).flatten(1)
+            scores = scores.masked_fill(repeated(said[..., 0], block_ngrams, scores.shape[-1]), never)
+        total = scores.add_(open_score.unsqueeze(-1)).flatten(1)
         best, index = total.topk(min(2 * beams, total.shape[1]), dim=1)
-        parent, word = index // width, words_next.flatten(1).gather(1, index)
+        parent, word = index // scores.shape[-1], index % scores.shape[-1]
         ends = word == END
         last = length == max_words
 
         # Ends count only among the best `beams`; at the last word every other continuation is finished as it stands.
         finished = best.masked_fill(~(ranked[: best.shape[1]] & (ends | last)), never)
         rank = finished / length**length_penalty
-        grown_words = words[rows, parent, 1:]
-        grown_looked = looked[rows, parent]
-        here = weights[rows, parent].unsqueeze(2)
-        candidate_words = torch.cat([grown_words, word.masked_fill(ends, PAD).unsqueeze(-1)], dim=2)
-        candidate_looked = torch.cat([grown_looked, here.masked_fill(ends[:, :, None, None], 0.0)], dim=2)
+        here = torch.stack([word.masked_fill(ends, PAD), parent], dim=-1).unsqueeze(2)
+        grown = functional.pad(torch.cat([said[rows, parent], here], dim=2), (0, 0, 0, max_words - length), value=PAD)
         done_score, choice = torch.cat([done_score, rank], dim=1).topk(beams, dim=1)
         done_log = torch.cat([done_log, finished], dim=1).gather(1, choice)
-        done_words = torch.cat([done_words, _widen(candidate_words, max_words)], dim=1)[rows, choice]
-        done_looked = torch.cat([done_looked, _widen(candidate_looked, max_words)], dim=1)[rows, choice]
+        done_said = torch.cat([done_said, grown], dim=1)[rows, choice]
 
         open_score, kept = best.masked_fill(ends, never).topk(beams, dim=1)
         # Log-probabilities only fall; divided by the greatest length still possible they cannot rank higher than this.
@@ -155,19 +151,18 @@ def beam_search(
         count = int(over.sum())
         leaving = count >= LEAVING * len(left)
         if leaving:
-            done = (x[over].cpu() for x in (done_words, done_looked, done_score, done_log))
-            for image, hypotheses in zip(left[over].tolist(), _collect(*done), strict=True):
+            done = _collect(done_said[over], looked[left[over]], done_score[over], done_log[over])
+            for image, hypotheses in zip(left[over].tolist(), done, strict=True):
                 found[image] = hypotheses
             if count == len(left):
                 break
         chosen, word = parent.gather(1, kept), word.gather(1, kept)
-        words = torch.cat([words[rows, chosen], word.unsqueeze(-1)], dim=2)
-        looked = torch.cat([looked[rows, chosen], weights[rows, chosen].unsqueeze(2)], dim=2)
+        said = grown[rows, kept, :length]
         state = decoder.pick(state, rows, chosen)
         if leaving:
             memory, state = decoder.keep(memory, state, ~over)
-            left, words, looked, open_score, done_words, done_looked, done_score, done_log = (
-                x[~over] for x in (left, words, looked, open_score, done_words, done_looked, done_score, done_log)
+            left, word, said, open_score, done_said, done_score, done_log = (
+                x[~over] for x in (left, word, said, open_score, done_said, done_score, done_log)
             )
     return found
 
@@ -189,23 +184,21 @@ def repeated(words: Int[Tensor, "image beam word"], size: int, vocab: int) -> Bo
     return banned.scatter_(2, grams[..., -1].masked_fill(~same, PAD), True)
 
 
-def _widen(values: Tensor, width: int) -> Tensor:
-    """Fill dimension 2 up to `width` with zeros (<pad> is 0)."""
-    missing = width - values.shape[2]
-    padding = values.new_zeros(*values.shape[:2], missing, *values.shape[3:])
-    return torch.cat([values, padding], dim=2)
-
-
-def _collect(words: Tensor, looked: Tensor, scores: Tensor, logs: Tensor) -> list[list[Hypothesis]]:
+def _collect(
+    said: Int[Tensor, "image beam word 2"],
+    looked: Float[Tensor, "image word beam region"],
+    scores: Float[Tensor, "image beam"],
+    logs: Float[Tensor, "image beam"],
+) -> list[list[Hypothesis]]:
+    images, words = torch.arange(len(said), device=said.device), torch.arange(said.shape[2], device=said.device)
+    attention = looked[images[:, None, None], words, said[..., 1]].cpu()  # image beam word region
     found: list[list[Hypothesis]] = []
-    for image in range(words.shape[0]):
+    for own, *rest in zip(said[..., 0].tolist(), scores.tolist(), logs.tolist(), attention, strict=True):
         hypotheses = []
-        for beam in range(words.shape[1]):
-            if scores[image, beam] == -torch.inf:
+        for ids, score, log_probability, weights in zip(own, *rest, strict=True):
+            if score == -torch.inf:
                 continue  # fewer captions exist than beams
-            ids = tuple(int(word) for word in words[image, beam] if word != PAD)
-            hypotheses.append(
-                Hypothesis(ids, float(logs[image, beam]), float(scores[image, beam]), looked[image, beam, : len(ids)])
-            )
+            caption = tuple(word for word in ids if word != PAD)
+            hypotheses.append(Hypothesis(caption, log_probability, score, weights[: len(caption)]))
         found.append(hypotheses)
     return found
