@@ -125,7 +125,7 @@ class Train(Section):
     clip_norm: Annotated[float, Field(gt=0.0)] = 5.0
     label_smoothing: Fraction = 0.1
     attention_penalty: Annotated[float, Field(ge=0.0)] = 0.0
-    """Weight of the doubly stochastic attention term (Xu et al. 2015, eq. 14)."""
+    """Weight of the doubly stochastic attention term (Xu et al. 2015, eq. 14); none in self-critical epochs."""
     micro_batch_images: Positive | None = None
     """Images that a process computes at once; null: its whole share of the batch. Halved when GPU memory runs out."""
     gradient_checkpointing: bool = False

@@ -54,7 +54,7 @@ def evaluate_all(
 
     Raises:
         Unscorable: there is no image, a model's images are not those of the references, an image has no reference (they
-            are named), or no reference has a word.
+            are named), no reference has a word, or SPICE is all that is wanted and cannot run.
         UserError: what a metric needs is missing: a GloVe file, a language model.
         JavaError: a Java program is missing, failed, or took too long.
     """
@@ -93,6 +93,8 @@ def evaluate_all(
             for model, figures in zip(models, spice(truth, list(said.values()), timeout), strict=True):
                 measured[model]["SPICE"] = figures
         except SpiceAbsent as reason:
+            if not any(measured.values()):
+                raise Unscorable(f"SPICE is the only metric asked for (evaluate.metrics), and {reason}") from reason
             notes["SPICE"] = {"absent": str(reason)}
     return {model: _scores(images, of_model, notes) for model, of_model in measured.items()}
 

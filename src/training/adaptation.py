@@ -90,7 +90,9 @@ class Controller:
             if averaged != self.averaged:
                 self.averaged = averaged
                 decisions.append(f"the {'averaged' if averaged else 'latest'} weights are the better ones now")
-        if row["val_CIDEr"] > self.best + MEANINGFUL:
+        # Captions that are all wrong are equally wrong: then the loss tells whether anything is learnt.
+        learning = row["val_CIDEr"] == self.best == 0 and row["val_loss"] < (self.last_val_loss or 0.0)
+        if row["val_CIDEr"] > self.best + MEANINGFUL or learning:
             self.best, self.waited, self.stalled = row["val_CIDEr"], 0, 0
         else:  # the best stays where it is: small rises add up to one that counts
             self.waited, self.stalled = self.waited + 1, self.stalled + 1

@@ -56,7 +56,8 @@ class RecurrentLearner(Learner[Batch]):
     ) -> None:
         train, words = settings.train, settings.prepare.max_words
         self.train, self.vocabulary, self.caption_words = train, vocabulary, words
-        self.few_shapes = train.compile and group.device.type == "cuda" and not train.gradient_checkpointing
+        whole = not train.gradient_checkpointing and train.micro_batch_images is None
+        self.few_shapes = train.compile and group.device.type == "cuda" and whole
         self.images = CaptionedImages(
             manifest.split("train"), manifest.rows("train"), vocabulary, words, self.few_shapes
         )

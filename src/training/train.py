@@ -115,7 +115,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
             if group.is_main and watcher is None:
                 captioner = _captioner(learner, speaker, trainer, settings, embeddings, hashes | {"val_CIDEr": cider})
                 if not captioner.tuned:
-                    captioner.expectation = expect(manifest, vocabulary, embeddings, settings)
+                    captioner.expectation = expect(manifest, vocabulary, embeddings, settings).to(group.device)
                 captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
                 run.artifact(places.model, "model")
                 facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}

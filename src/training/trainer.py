@@ -221,8 +221,9 @@ class Trainer(Generic[P]):
         add_up(self._learning(), self.group)
         self.scaler.unscale_(self.optimiser)
         norm = float(nn.utils.clip_grad_norm_(self._learning(), train.clip_norm))
-        # A norm that is no number is the scaler's business, where there is one: it leaves the step out itself.
-        scaled_too_far = self.scaler.is_enabled() and not np.isfinite(norm)
+        # A norm that is no number is the scaler's business, where there is one and it scales: it leaves the step out
+        # itself.
+        scaled_too_far = self.scaler.is_enabled() and not np.isfinite(norm) and self.scaler.get_scale() > 1
         if scaled_too_far or progress.controller.accepts(norm, train.adapt):
             self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -327,8 +328,8 @@ class Trainer(Generic[P]):
         progress = self.progress
         progress.words = progress.loss = progress.norms = progress.reward = progress.normed = 0
         progress.seconds, progress.waited, progress.images, progress.captions = 0.0, 0.0, 0, 0
-        progress.history.append(dict(row))
-        if row["val_CIDEr"] > progress.best_cider:
+        best = progress.history[progress.best_epoch - 1] if progress.best_epoch else None
+        if best is None or _merit(row) > _merit(best):
             progress.best_epoch, progress.best_cider = epoch, row["val_CIDEr"]
             averaged = self.average is not None and row["val_CIDEr_average"] > row["val_CIDEr_latest"]
             if averaged and self.average:
@@ -336,6 +337,7 @@ class Trainer(Generic[P]):
             self.best = {name: value.detach().cpu().clone() for name, value in self.learner.weights().items()}
             if averaged and self.average:
                 self.average.swap()
+        progress.history.append(dict(row))
         adapt = self.train.adapt
         if self.phase.rewarded:
             adapt = adapt.model_copy(update={"most_sampling": 0.0})
@@ -387,6 +389,11 @@ class Trainer(Generic[P]):
 
 def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
+
+
+def _merit(row: Mapping[str, float]) -> tuple[float, float]:
+    """What makes an epoch the best one: its captions, and of equally good ones what it makes of people's."""
+    return row["val_CIDEr"], -row["val_loss"]
 
 
 def _line(epoch: int, row: Mapping[str, float], best: bool) -> str:

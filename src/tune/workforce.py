@@ -37,8 +37,8 @@ class Workforce:
         self._before = {trial.number for trial in search.finished()}
         self._environment = {**environment, "TQDM_MININTERVAL": "3600", PARENT: str(os.getpid())}
         settings = search.settings
-        processes = settings.tune.workers * max(1, settings.train.processes)
-        share_cores(self._environment, processes)
+        processes = settings.train.processes or torch.cuda.device_count() or 1
+        share_cores(self._environment, settings.tune.workers * processes)
         for number in range(settings.tune.workers):
             self._start(number)
 

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from src.config import Evaluate
+from src.errors import UserError
 from src.metrics.evaluation import NAMES, evaluate, evaluate_all
 from src.metrics.java import find_java
 
@@ -125,6 +126,11 @@ def test_a_model_is_scored_beside_others_as_it_is_alone(side_by_side, scores):
 def test_spice_is_absent_with_a_reason_and_not_zero(side_by_side):
     assert "SPICE" not in side_by_side["LSTM"].overall
     assert "stanford-corenlp-3.6.0" in side_by_side["LSTM"].notes["SPICE"]["absent"]
+
+
+def test_spice_alone_where_it_is_absent_is_refused_with_the_reason():
+    with pytest.raises(UserError, match=r"SPICE is the only metric asked for .*stanford-corenlp-3\.6\.0"):
+        evaluate(REFERENCES, CAPTIONS, Evaluate(metrics=("SPICE",)))
 
 
 def test_every_figure_of_the_corpus_is_made_of_sums_over_its_images(scores):

@@ -55,6 +55,15 @@ def test_a_rise_too_small_to_mean_anything_is_none():
     assert (controller.waited, controller.stalled) == (0, 0)
 
 
+def test_while_no_caption_is_right_a_falling_loss_is_progress():
+    chosen = settings(plateau_epochs=2, stop_epochs=3)
+    falling = [row(0.0, loss) for loss in (5.0, 4.0, 3.0, 2.0, 1.0)]
+    controller = Controller()
+    assert decided(controller, chosen, *falling) == [[]] * 5
+    assert [bool(told) for told in decided(controller, chosen, *[row(0.0, 1.0)] * 3)] == [False, True, True]
+    assert controller.stopped
+
+
 def test_small_rises_add_up_to_one_that_counts():
     controller = Controller()
     rising = [row(0.5 + epoch * 0.9 * MEANINGFUL) for epoch in range(20)]

@@ -11,7 +11,10 @@ import torch
 
 from src.config import Settings
 from src.errors import UserError
+from src.models.fusion import as_written
+from src.processes import Group
 from src.training.batches import Batch
+from src.training.recurrent import RecurrentLearner
 from src.training.resume import ResumeFolder
 from src.training.stopping import StopRequest
 from src.training.trainer import Trainer
@@ -170,3 +173,14 @@ def test_a_process_other_than_the_first_says_itself_that_its_memory_ran_out(caps
     trainer.group = type(trainer.group)(1, 2, trainer.group.device)
     trainer._halve(4, tiny.Remembered(), torch.OutOfMemoryError())
     assert "process 1: GPU memory ran out: 2 images at once instead of 4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("changes", "few"), [({}, True), ({"micro_batch_images": 2}, False)])
+def test_batches_that_are_parted_are_not_said_to_be_replayed_whole(monkeypatch, changes, few):
+    monkeypatch.setattr("src.training.recurrent.fusing", lambda *_: as_written)
+    monkeypatch.setattr("src.training.recurrent.grid_reader", lambda *_: (None, "nothing is read"))
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, _: self)
+    group = Group(0, 1, torch.device("cuda"))  # asked for its name alone
+    settings = tiny.settings(train={"compile": True, **changes})
+    learner = RecurrentLearner(settings, tiny.manifest(), tiny.vocabulary(), tiny.grids(13), tiny.decoder(), group)
+    assert (learner.few_shapes, "CUDA graphs" in learner.kernels) == (few, few)

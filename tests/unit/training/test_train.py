@@ -27,6 +27,7 @@ from src.metrics.cider import CiderScorer
 from src.models.captioner import Captioner
 from src.models.decoder import Decoder
 from src.models.ensemble import Ensemble
+from src.models.expectation import Expectation
 from src.places import Places
 from src.processes import Group
 from src.training import train as training
@@ -179,6 +180,13 @@ def test_captions_may_be_chosen_by_what_is_expected_without_training_again(workp
     assert captioner.expectation is not None
     told = captioner.expectation.cider(grids, ids)
     assert all(own[0] >= max(own) - 0.1 for own in told) and any(max(own) > min(own) for own in told)
+
+
+def test_what_is_expected_is_worked_out_where_the_decoder_is(workplace, settings, monkeypatch):
+    moved = []
+    monkeypatch.setattr(Expectation, "to", lambda self, device: moved.append(device) or self)
+    workplace.train(settings)
+    assert moved == [tiny.ALONE.device]  # the examples are told with it before anything is loaded again
 
 
 def test_its_run_has_curves_figures_inputs_model_and_examples(workplace, settings):

@@ -75,21 +75,29 @@ def test_validation_cider_is_that_of_greedy_captions():
     assert trainer.progress.history[0]["val_CIDEr"] == pytest.approx(float(expected))
 
 
-def test_the_epoch_with_the_best_cider_is_kept(monkeypatch):
+@pytest.mark.parametrize(("ciders", "losses", "best"), [
+    ((0.2, 0.9, 0.8, 0.3), (4.0, 3.0, 2.0, 1.0), 2),
+    ((0.2, 0.9, 0.9, 0.3), (4.0, 3.0, 2.0, 1.0), 3),
+    ((0.2, 0.9, 0.9, 0.3), (4.0, 3.0, 3.0, 1.0), 2),
+    ((0.0, 0.0, 0.0, 0.0), (4.0, 3.0, 2.0, 2.5), 3),
+])  # fmt: skip
+def test_the_epoch_with_the_best_cider_is_kept_and_of_equal_ones_that_with_the_least_loss(
+    monkeypatch, ciders, losses, best
+):
     trainer = tiny.trainer(tiny.settings(train={"epochs": 4}))
-    ciders, weights = iter([0.2, 0.9, 0.9, 0.3]), []
+    figures, weights = zip(ciders, losses, strict=True), []
 
-    def scored(own):
+    def scored(*_):
         weights.append(
             {f"decoder.{name}": value.clone() for name, value in trainer.learner.decoder.state_dict().items()}
         )
-        return next(ciders)
+        return dict(zip(("val_CIDEr", "val_loss"), next(figures), strict=True))
 
-    monkeypatch.setattr(trainer.validation, "_cider", scored)
+    monkeypatch.setattr(trainer.validation, "measure", scored)
     fitted(trainer)
-    assert (trainer.progress.best_epoch, trainer.progress.best_cider) == (2, 0.9)
-    assert all(torch.equal(value, trainer.best[name]) for name, value in weights[1].items())
-    assert not torch.equal(weights[1]["decoder.vocab.weight"], weights[3]["decoder.vocab.weight"])
+    assert (trainer.progress.best_epoch, trainer.progress.best_cider) == (best, max(ciders))
+    assert all(torch.equal(value, trainer.best[name]) for name, value in weights[best - 1].items())
+    assert not torch.equal(weights[best - 1]["decoder.vocab.weight"], weights[3]["decoder.vocab.weight"])
 
 
 def test_every_step_has_its_scheduled_learning_rate(monkeypatch):
@@ -190,6 +198,14 @@ def test_bf16_trains_to_nearly_the_same_loss():
 def test_fp16_without_a_gpu_is_refused():
     with pytest.raises(UserError, match=r"train\.precision is fp16, which needs a GPU"):
         tiny.trainer(tiny.settings(train={"precision": "fp16"}))
+
+
+def test_fp16_gradients_that_no_scale_makes_numbers_end_the_run(monkeypatch):
+    monkeypatch.setattr("src.training.trainer.refuse_without_gpu", lambda *_: None)
+    trainer = tiny.trainer(tiny.settings(train={"precision": "fp16", "epochs": 4, "batch_images": 1}))
+    trainer.learner.decoder.score.register_hook(lambda gradient: gradient * torch.nan)
+    with pytest.raises(UserError, match=r"the last 10 gradients were no numbers.*precision=fp32"):
+        fitted(trainer)
 
 
 @pytest.mark.parametrize(("train", "val"), [(0, 3), (3, 0)])
