@@ -17,6 +17,7 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Sequence
+from ipaddress import ip_address
 from threading import Thread, Timer
 from types import FrameType
 
@@ -52,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         torch.set_num_threads(max(1, cores() // AT_ONCE))  # those who compute at once share the processor
         listening = _listen(options.host, options.port)
-        port = listening.getsockname()[1]
+        at, port = listening.getsockname()[:2]
         address = _address(options.host, port)
         shown = Shown.of(Places())
-        application = site(shown, options.host)
+        application = site(shown, options.host, loopback=ip_address(at).is_loopback)  # the whole of 127.0.0.0/8
         Thread(target=shown.speakers.now, daemon=True).start()  # the first visitor need not wait for the models
         print(f"Captionlab: {address} (Ctrl-C ends it)", flush=True)
         if options.open:
@@ -77,6 +78,8 @@ def _address(host: str, port: int) -> str:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not host:  # a socket would listen on every address then
+        raise UserError("--host is empty: name an address, 127.0.0.1 for this machine alone, or leave the option out")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

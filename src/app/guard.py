@@ -10,7 +10,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OWN = re.compile(
-    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|live|(static|assets|svelte|test-images)/.*"
+    r"/|/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|live|"
+    r"(static|assets|svelte|test-images|figures|search-figures)/.*"
     r"|gradio_api/(info/?|startup-events|theme\.css|upload|upload_progress|cancel|reset/?|heartbeat/.*|queue/(join|data)"
     # A file of this machine, never of another: Gradio would fetch it and answer with it in this page's name.
     r"|call/.*|file=(?!\w[\w+.-]+:).*))"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 
 import gradio as gr
@@ -33,20 +32,21 @@ HEADERS = {
 }
 
 
-def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
+def site(shown: Shown, host: str = LOOPBACK[0], *, loopback: bool = True) -> FastAPI:
     """The application.
 
     Args:
         shown: what it shows; models are loaded when somebody asks for them first.
-        host: where it will be served. On loopback, requests in another host's name are refused, so that no page of the
-            internet reads it through the visitor's browser.
+        host: where it will be served.
+        loopback: this machine alone reaches it there. Then requests in another host's name are refused, so that no page
+            of the internet reads it through the visitor's browser.
     """
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     application.include_router(frames(shown.speakers, shown.turns))
     application.include_router(files(shown.places, shown.albums))
     application.add_middleware(Guard)
     application.add_middleware(Headers)
-    if _is_loopback(host):
+    if loopback:
         application.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]", host])
     mounted: FastAPI = gr.mount_gradio_app(
         application,
@@ -66,15 +66,10 @@ def site(shown: Shown, host: str = LOOPBACK[0]) -> FastAPI:
         head=f"<style>{_static('frame.css')}</style><script>{''.join(map(_static, SCRIPTS))}</script>",
     )
     [inside] = (found for route in mounted.routes if isinstance(found := getattr(route, "app", None), GradioApp))
-    inside.state_holder = Visitors.of(inside.get_blocks())
+    blocks = inside.get_blocks()
+    blocks.has_launched = True  # or Gradio lets visitors name any file of this machine in place of one they sent
+    inside.state_holder = Visitors.of(blocks)
     return mounted
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback  # the whole of 127.0.0.0/8
-    except ValueError:
-        return host in LOOPBACK
 
 
 def _static(name: str) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from src.app.__main__ import _address, _listen
+from src.app.__main__ import _address, _listen, main
 from src.app.layout import Shown
 from src.app.site import site
 from src.errors import UserError
@@ -20,6 +20,22 @@ from src.places import Places
 def test_the_address_is_one_that_a_browser_opens(host, name):
     parts = urlsplit(_address(host, 7860))
     assert (parts.hostname, parts.port) == (name, 7860)
+
+
+def test_no_address_at_all_is_not_every_address():
+    with pytest.raises(UserError, match="--host is empty"):
+        _listen("", 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"), [("127.0.0.1", True), ("127.1", True), ("localhost", True), ("0.0.0.0", False)]
+)
+def test_whether_this_machine_alone_reaches_it_is_asked_of_what_it_listens_at(monkeypatch, host, alone):
+    said = []
+    monkeypatch.setattr("src.app.site.site", lambda shown, host, loopback: said.append(loopback))
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    main(["--host", host, "--port", "0"])
+    assert said == [alone]
 
 
 @pytest.mark.parametrize("port", [99999, -1])
@@ -39,7 +55,7 @@ def test_a_port_that_is_taken_is_named():
     ("host", "refused"), [("127.0.0.1", True), ("127.0.0.2", True), ("localhost", True), ("::1", True), ("::", False)]
 )
 def test_on_loopback_it_answers_in_its_own_name_alone(host, refused):
-    client = TestClient(site(Shown.of(Places()), host))
+    client = TestClient(site(Shown.of(Places()), host, loopback=refused))
     own = f"[{host}]" if ":" in host else host
     asked = [client.get("/", headers={"host": f"{name}:7860"}).status_code for name in (own, "elsewhere.example")]
     assert [status == 400 for status in asked] == [False, refused]

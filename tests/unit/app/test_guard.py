@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from src.app.layout import Shown
 from src.app.site import site
-from src.places import Places
+from src.places import Places, search_folder
 
 HOST = "localhost:7860"
 
@@ -95,3 +98,33 @@ def test_an_address_in_place_of_any_value_is_refused_and_not_fetched(client, fet
     assert "event: error" in said
     assert "fetches nothing from other places" in said
     assert not fetched
+
+
+@pytest.mark.parametrize(("name", "rest"), [("caption", [5, 3]), ("search", ["best first", "LSTM", "CIDEr"])])
+def test_a_file_of_this_machine_in_place_of_any_value_is_refused_and_not_shown(client, tmp_path, name, rest):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("nobody's business")
+    for place in (secret, Path("params.yaml").resolve()):
+        near = {"path": str(place), "meta": {"_type": "gradio.FileData"}}
+        with client:
+            event = client.post(f"/gradio_api/call/{name}", json={"data": [near, *rest]}, headers=OWN).json()[
+                "event_id"
+            ]
+            said = client.get(f"/gradio_api/call/{name}/{event}").text
+        assert "event: error" in said
+        assert "was not uploaded by a user" in said
+        assert "/gradio_api/file=" not in said
+
+
+def test_every_address_that_the_page_itself_serves_is_let_through(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("seed: 0\n", encoding="utf-8")
+    drawn = [Places().figures / "captions.png", search_folder() / "study-1" / "figures" / "history.png"]
+    for path in drawn:
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(path)
+    own = TestClient(site(Shown.of(Places())), base_url=f"http://{HOST}")
+    for path in ("/figures/captions.png", "/search-figures/study-1/history.png"):
+        answer = own.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    assert own.get("/figures/..%2Fcaptions.png").status_code == 404
