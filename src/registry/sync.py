@@ -31,8 +31,14 @@ def sync(registry: Registry | None = None) -> Iterator[str]:
     """
     registry = registry or Registry()
     root, rule = repository_root(), config.load().promote
-    fresh = holder(CHAMPION, registry.versions()) is None
+    # What was cut short had found no champion, though it may have left one: the order of promotions is to be the same.
+    unfinished = root / "mlruns" / ".syncing"
+    fresh = unfinished.exists() or holder(CHAMPION, registry.versions()) is None
+    if fresh:
+        unfinished.parent.mkdir(exist_ok=True)
+        unfinished.touch()
     named = _experiments(root)
+    entered: set[tuple[str, str]] = set()
 
     def enter(settings: Settings, places: Places, **origin: str) -> str:
         if fresh:
@@ -44,7 +50,8 @@ def sync(registry: Registry | None = None) -> Iterator[str]:
     with checkout() as copy:
         for commit in _evaluated_commits(root):
             label = f"{commit[:8]}{f' ({named[commit]})' if commit in named else ''}"
-            if _known(root, commit, registry):
+            held = _held(root, commit)
+            if held and all(one in entered if fresh else registry.holding(*one) is not None for one in held):
                 yield f"{label}: registered already"
                 continue
             try:
@@ -57,12 +64,14 @@ def sync(registry: Registry | None = None) -> Iterator[str]:
                 settings = config.load(copy.folder / "params.yaml").model_copy(update={"promote": rule})
                 origin = {"commit": commit, "experiment": named.get(commit, "")}
                 yield f"{label}: {enter(settings, places, **origin)}"
+                entered |= held
             except (UserError, KeyError) as error:
                 yield f"{label}: left out ({error})"
     if anything(Places()):
         yield f"working folder: {enter(config.load(), Places())}"
     if not fresh:
         yield f"champion: {settle(rule, registry)['reasons'][0]}"
+    unfinished.unlink(missing_ok=True)
 
 
 def _evaluated_commits(root: Path) -> list[str]:
@@ -72,11 +81,11 @@ def _evaluated_commits(root: Path) -> list[str]:
     return [commit for commit in found.splitlines() if _report(root, commit, "evaluation") is not None]
 
 
-def _known(root: Path, commit: str, registry: Registry) -> bool:
+def _held(root: Path, commit: str) -> set[tuple[str, str]]:
+    """Content and data of the models that a commit evaluated."""
     dataset = str((_report(root, commit, "dataset") or {}).get("manifest"))
     reports = [_report(root, commit, name) or {} for name in ("train", "baseline")]
-    contents = [content(report) for report in reports if "digest" in report]
-    return bool(contents) and all(registry.holding(one, dataset) is not None for one in contents)
+    return {(content(report), dataset) for report in reports if "digest" in report}
 
 
 def _report(root: Path, commit: str, name: str) -> dict[str, object] | None:
