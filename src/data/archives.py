@@ -90,7 +90,7 @@ def _zip(source: Path, path: str) -> list[Member]:
     try:
         with zipfile.ZipFile(source) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, IndexError) as error:
         raise DataError(f"{source} is damaged: {error}; fetch it again") from None
     odd = next((info for info in infos if info.flag_bits & 1 or info.compress_type not in _METHODS), None)
     if odd:
@@ -101,7 +101,7 @@ def _zip(source: Path, path: str) -> list[Member]:
     with source.open("rb") as file:
         for info in infos:
             begin = info.header_offset
-            header = os.pread(file.fileno(), _LOCAL_HEADER, begin)
+            header = os.pread(file.fileno(), _LOCAL_HEADER, begin) if begin >= 0 else b""
             if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
                 raise DataError(f"{source} is damaged: no file begins at byte {begin}; fetch it again")
             offset = begin + _LOCAL_HEADER + sum(struct.unpack_from("<HH", header, 26))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from src.data.archives import members
@@ -105,11 +106,14 @@ def download(dataset: str, root: Path, place: str | None = None, pause: float = 
             says what to fetch by hand, and where to put it.
     """
     collection, folder = COLLECTIONS[dataset], root / dataset
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be made ({error.strerror}): name another folder (--root)") from None
     everything = Source(place, pause) if place else None
     try:
         sums = everything.checksums() if everything else {}
-    except OSError as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise DataError(
             f"{place} cannot be reached ({error}).\n{_by_hand(dataset, collection.parts, folder)}"
         ) from None

@@ -39,6 +39,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What makes an image upright again, by its EXIF orientation (EXIF 2.3, tag 0x0112)."""
+_BROKEN = (OSError, ValueError, TypeError, ArithmeticError, LookupError, SyntaxError, EOFError, RuntimeError,
+           struct.error, zlib.error)  # fmt: skip
+"""What Pillow raises for damaged files, whatever its documentation says."""
 
 Image.init()
 _KNOWN = tuple(name for name in _FORMATS if name in Image.OPEN)
@@ -185,7 +188,7 @@ def decode(
         _load(image, source, name)
         try:
             return _rgb(_upright(image))
-        except (OSError, ValueError, SyntaxError, struct.error) as error:
+        except _BROKEN as error:
             raise ImageError(name, "undecodable", str(error)) from None
 
 
@@ -203,7 +206,7 @@ def _open(data: bytes, name: str, max_pixels: int, at_least: int | None) -> tupl
         raise _damaged(data, name, "not an image in a format known here") from None
     except Image.DecompressionBombError as error:
         raise ImageError(name, "too large", str(error)) from None
-    except (OSError, ValueError, SyntaxError, EOFError, RuntimeError, struct.error) as error:
+    except _BROKEN as error:
         raise _damaged(data, name, str(error)) from None
     if width * height == 0:
         raise ImageError(name, "zero-sized", f"the image is {width} x {height} pixels")
@@ -241,7 +244,7 @@ def _scans(data: bytes) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
-    except (OSError, ValueError, TypeError, SyntaxError, struct.error):
+    except _BROKEN:
         # Cameras and editors leave broken EXIF blocks behind; the pixels are sound.
         return 1
 
@@ -256,7 +259,7 @@ def _load(image: Image.Image, data: bytes, name: str) -> None:
         image.load()
     except Image.DecompressionBombError as error:
         raise ImageError(name, "too large", str(error)) from None
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, RuntimeError, struct.error, zlib.error) as error:
+    except _BROKEN as error:
         raise _damaged(data, name, str(error)) from None
 
 

@@ -159,4 +159,9 @@ class Manifest:
 
 def _lines(images: Iterable[ImageRecord]) -> Iterator[bytes]:
     for image in images:
-        yield json.dumps(image.to_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        yield (
+            json.dumps(image.to_json(), ensure_ascii=False, separators=(",", ":")).encode(
+                errors="surrogatepass"  # folders may have names that are no text
+            )
+            + b"\n"
+        )

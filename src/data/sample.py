@@ -137,6 +137,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.count < 8:
         parser.error(f"--count {arguments.count} leaves a split empty: draw 8 scenes or more")
+    if arguments.seed < 0:
+        parser.error(f"--seed {arguments.seed} is negative")
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {arguments.out} cannot be made ({error.strerror}): name another folder")
     path = build(arguments.out, arguments.seed, arguments.count)
     print(f"{path}: {arguments.count} scenes, {path.stat().st_size / 1e6:.1f} MB")
 

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tqdm import tqdm
 
 from src.data.reading import DataError
 
 SUMS_FILE = "SHA256SUMS"
+_MEANING = "%/:?#[]@!$&'()*+,;=~"
+"""What means something in an address, or is written as one should already (RFC 3986, section 2)."""
 _BLOCK = 2**20
 _TIMEOUT = 30.0
 _ATTEMPTS = 5
@@ -33,12 +35,18 @@ class Source:
     Args:
         place: a path, or an address beginning with file://, http:// or https://.
         pause: seconds before a broken transfer is taken up again; doubled each time.
+
+    Raises:
+        DataError: it begins as an address and is none.
     """
 
     def __init__(self, place: str, pause: float = 1.0) -> None:
-        parts = urlsplit(place)
+        try:
+            parts = urlsplit(place)
+        except ValueError as error:
+            raise DataError(f"{place} is no address ({error})") from None
         self.folder = Path(unquote(parts.path)) if parts.scheme == "file" else Path(place)
-        self.address = place.rstrip("/") if parts.scheme in ("http", "https") else None
+        self.address = quote(place.rstrip("/"), _MEANING) if parts.scheme in ("http", "https") else None
         self._pause = pause
 
     def checksums(self) -> dict[str, str]:

@@ -173,3 +173,18 @@ def test_images_are_known_by_their_extension(name):
 @pytest.mark.parametrize("name", ["captions.txt", "jpg", "a.json", "a.txt.1"])
 def test_other_files_are_no_images(name):
     assert not is_image(name)
+
+
+def test_a_zip_that_lost_bytes_before_its_end_is_called_damaged(tmp_path, zipped):
+    archive = zipped(tmp_path / "pack.zip", FILES)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:50] + whole[150:])  # its list is found all the same, and points before the beginning
+    with pytest.raises(DataError, match=r"pack\.zip is damaged"):
+        members(archive, tmp_path)
+
+
+def test_a_zip_with_names_that_are_no_text_is_called_damaged(tmp_path, zipped):
+    archive = zipped(tmp_path / "pack.zip", {"\u00e4.jpg": b"1"})
+    archive.write_bytes(archive.read_bytes().replace("\u00e4".encode(), b"\xff\xff"))
+    with pytest.raises(DataError, match=r"pack\.zip is damaged"):
+        members(archive, tmp_path)

@@ -250,3 +250,28 @@ def test_the_command_ends_with_the_next_step(tmp_path, shelf):
     assert done.returncode == 0, done.stderr
     assert "dvc add data" in done.stdout
     assert "dvc exp run -S dataset.name=flickr8k" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [("http://[", "is no address"), ("http://127.0.0.1:1/my data", "cannot be reached"),
+                          ("http://127.0.0.1:x/", "cannot be reached")]
+)  # fmt: skip
+def test_what_is_no_address_is_refused_by_name(tmp_path, place, reason):
+    with pytest.raises(DataError) as refused:
+        download("flickr8k", tmp_path, place, pause=0)
+    assert str(refused.value).startswith(f"{place} {reason}")
+
+
+def test_an_address_may_hold_what_people_write(tmp_path, shelf, serve, quiet):
+    inside = shelf / "my däta"
+    inside.mkdir()
+    for path in shelf.glob("*.zip"):
+        path.rename(inside / path.name)
+    download("flickr8k", tmp_path / "data", f"{serve(quiet)}/my däta", pause=0)
+    assert files(tmp_path / "data/flickr8k") == files(inside)
+
+
+def test_a_root_that_is_a_file_is_named(tmp_path, shelf):
+    (tmp_path / "README.md").write_text("")
+    with pytest.raises(DataError, match=r"README\.md.flickr8k cannot be made .*--root"):
+        download("flickr8k", tmp_path / "README.md", str(shelf))

@@ -1,5 +1,6 @@
 import io
 import pickle
+import struct
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -267,3 +268,11 @@ def test_an_image_that_was_altered_in_its_archive_is_named_even_where_it_still_d
     with pytest.raises(ImageError, match="checksum") as caught:
         ImageBytes(tmp_path)(place)
     assert caught.value.fault == "altered"
+
+
+def test_an_orientation_without_end_does_not_spoil_the_picture(photograph):
+    entry = struct.pack("<HHLf", 0x0112, 11, 1, float("inf"))  # a float where a short belongs
+    exif = b"Exif\x00\x00II*\x00" + struct.pack("<LH", 8, 1) + entry + struct.pack("<L", 0)
+    data = photograph(exif=exif)
+    assert near(pixel(decode(data)), RED)
+    assert probe(data, "a.jpg").width == 24

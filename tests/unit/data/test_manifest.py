@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import pytest
@@ -44,3 +45,12 @@ def test_a_name_tells_dataset_and_file():
 def test_a_missing_manifest_names_the_stage_that_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="dvc repro prepare"):
         Manifest.load(tmp_path)
+
+
+def test_a_folder_whose_name_is_no_text_is_kept(tmp_path):
+    odd = os.fsdecode(b"Im\xe1genes")
+    image = ImageRecord("set/a.jpg", "train", Location(f"set/{odd}/a.jpg", 0, 1), 8, 8, ("A dog .",), (("a", "dog"),))
+    made = Manifest.of([image])
+    made.save(tmp_path)
+    found = Manifest.load(tmp_path)
+    assert (found.images, found.digest) == ((image,), made.digest)

@@ -14,6 +14,7 @@ from PIL import Image
 from src.data import sample
 from src.data.images import ImageBytes
 from src.data.reading import DataError
+from src.data.sample import main
 
 COUNT = 16
 
@@ -79,3 +80,13 @@ def test_an_archive_with_foreign_annotations_is_refused(root, tmp_path):
         archive.writestr("annotations.json", json.dumps({"images": [{"filename": "scene_0001.jpg"}]}))
     with pytest.raises(DataError, match=r"annotations\.json is not the sample's"):
         sample.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [(("--seed", "-1"), "--seed -1 is negative"), (("--out", __file__), "--out")]
+)
+def test_what_cannot_be_drawn_is_refused_in_words(monkeypatch, capsys, given, told):
+    monkeypatch.setattr("sys.argv", ["sample", *given])
+    with pytest.raises(SystemExit):
+        main()
+    assert told in capsys.readouterr().err
