@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ from src.registry.evaluated import opened
 
 BATCH = 16
 MOST_BEAMS = 64
+LONGEST_STEM = 200
+"""Bytes; file systems allow some 255 for a whole name."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
 
 
@@ -59,11 +62,13 @@ def files(arguments: Sequence[Path]) -> list[Path]:
 
 
 def drawings(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Where each image's attention is drawn: no two share a file, and none takes the place of an image."""
+    """Where each image's attention is drawn: no two share a file, and none takes the place of an image. Names of images
+    may be as long as names of files can be, and are cut."""
     taken = {image.resolve() for image in images}
     places: dict[Path, Path] = {}
     for image in images:
-        names = (f"{image.stem}-attention{f'-{number}' if number > 1 else ''}.png" for number in count(1))
+        stem = os.fsencode(image.stem)[:LONGEST_STEM].decode(errors="ignore")
+        names = (f"{stem}-attention{f'-{number}' if number > 1 else ''}.png" for number in count(1))
         places[image] = next(place for name in names if (place := folder / name).resolve() not in taken)
         taken.add(places[image].resolve())
     return places

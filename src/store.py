@@ -15,7 +15,7 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -55,7 +55,7 @@ class StoreError(UserError):
 
 def address() -> str:
     """The store's URI. It may hold credentials: show it only through `redacted`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{repository_root() / 'mlruns' / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _uri(repository_root() / "mlruns" / "mlflow.db")
 
 
 def redacted(uri: str) -> str:
@@ -153,7 +153,7 @@ def _open_file(uri: str) -> MlflowClient:
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and writers do not wait for one another
             _follow_a_move(connection, artifacts)
-        return _open(f"{SQLITE}{database}", artifacts)
+        return _open_database(database, artifacts)
 
 
 def _make_file(database: Path, artifacts: str) -> None:
@@ -163,7 +163,7 @@ def _make_file(database: Path, artifacts: str) -> None:
     draft.mkdir()
     made = draft / secrets.token_hex(4)  # MLflow thinks that it knows a name which was there before
     try:
-        _open(f"{SQLITE}{made}", artifacts)
+        _open_database(made, artifacts)
         # What a process that was killed has left of a store that was deleted, SQLite would put into the new one.
         for left in ("-wal", "-shm"):
             database.with_name(f"{database.name}{left}").unlink(missing_ok=True)
@@ -178,7 +178,28 @@ def _is_made(database: Path) -> bool:
 
 
 def _database(uri: str) -> Path:
-    return (repository_root() / uri.removeprefix(SQLITE)).resolve()
+    return (repository_root() / unquote(uri.removeprefix(SQLITE).partition("?")[0])).resolve()
+
+
+def _uri(database: Path) -> str:
+    return f"{SQLITE}{_quoted(database)}"
+
+
+def _quoted(path: Path) -> str:
+    """What SQLAlchemy takes for the path: a folder's name may hold what means something in its addresses."""
+    return str(path).replace("%", "%25").replace("?", "%3F")
+
+
+def _open_database(database: Path, artifacts: str) -> MlflowClient:
+    # MLflow makes the folder that the address names as it stands, quoted or not.
+    named = Path(_quoted(database.parent))
+    strays = [folder for folder in (named, *named.parents) if not folder.exists()]
+    try:
+        return _open(_uri(database), artifacts)
+    finally:
+        for stray in strays:
+            with suppress(OSError):
+                stray.rmdir()
 
 
 def _open_server(uri: str) -> MlflowClient:
@@ -215,7 +236,7 @@ def _follow_the_file(client: MlflowClient) -> None:
     if not uri.startswith(SQLITE):
         return
     try:
-        status = Path(uri.removeprefix(SQLITE)).stat()
+        status = _database(uri).stat()
     except FileNotFoundError:
         return  # and not rebuilt yet: SQLite would make an empty file
     file = (status.st_dev, status.st_ino)  # not used again while a connection holds it

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from io import BytesIO, TextIOWrapper
@@ -26,6 +27,11 @@ from PIL import Image, ImageOps
 
 NOTHING = -1e29
 """Scores below this mean that fewer captions exist than were asked for."""
+SPACE_BEFORE = re.compile(r"\s+([.,;:!?]|'s\b)")
+Image.init()
+READ = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+FORMATS = tuple(name for name in READ if name in Image.OPEN)
+"""Pillow knows others, some of which it hands to programs of this machine."""
 
 
 class RefusedError(Exception):
@@ -40,8 +46,9 @@ class Caption(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """With a capital letter and a full stop."""
-        return self.text[:1].upper() + self.text[1:] + "." if self.text else ""
+        """With a capital letter and a full stop, and no space before punctuation."""
+        text = SPACE_BEFORE.sub(r"\1", self.text)
+        return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
 
 
 class Captioner:
@@ -107,7 +114,7 @@ def photograph(source: Path | bytes) -> Image.Image:
         RefusedError: it is missing, damaged or no image.
     """
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as opened:
             opened.load()
             image = _upright(opened)
             if image.mode.startswith("I"):

@@ -60,11 +60,19 @@ def export(
             f"this captioner is {len(captioner.decoder.members)} decoders that speak as one, and a graph holds one: "
             "export a model that was trained with train.members=1"
         )
+    folder = folder.resolve()  # what a link leads to is replaced, not the link
+    if folder == Path.cwd():
+        raise UserError(
+            f"{folder} is the working folder, which an export would take the place of: name one in it (--out)"
+        )
     if folder.exists() and not (folder.is_dir() and (_exported(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} holds something else than an export: name another folder (--out)")
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}): name another folder (--out)") from None
     graph = Graph(captioner.encoder, captioner.decoder, settings)
     write_graph(graph, temporary / MODEL_FILE)
     if pictures is not None:

@@ -85,3 +85,11 @@ def test_a_beam_asked_for_is_the_beam_taken():
 def test_a_beam_too_narrow_for_the_alternatives_asked_for_is_refused():
     with pytest.raises(UserError, match="use --beam-size 3 or more"):
         search(Decode(), 2, alternatives=3)
+
+
+def test_a_name_that_is_as_long_as_names_can_be_is_cut(tmp_path):
+    longest = [tmp_path / f"{'a' * 249}.png", tmp_path / f"{'ä' * 124}.png"]
+    for drawing in drawings(longest, tmp_path).values():
+        drawing.touch()
+    twins = [tmp_path / f"{'a' * 240}{number}.png" for number in range(2)]
+    assert len(set(drawings(twins, tmp_path).values())) == 2

@@ -22,6 +22,7 @@ from src.config import Decode, Embed
 from src.data import images as library
 from src.data.scenes.composition import compose
 from src.data.scenes.picture import paint
+from src.data.sentence import sentence
 from src.decoding.describe import describe
 from src.deployment import folder as writer
 from src.deployment.folder import export
@@ -289,3 +290,26 @@ def test_the_folder_names_the_captioner_it_came_from(both):
     captioner, folder = both
     described = json.loads((folder / "config.json").read_text())
     assert described["captioner"] == captioner.digest()
+
+
+@pytest.mark.parametrize("text", ["a dog 's ball", "red , blue", "it runs .", "", "a dog"])
+def test_its_sentences_are_the_librarys(text):
+    assert standalone.Caption(text, 0.0).sentence == sentence(text)
+
+
+def test_an_export_goes_where_a_link_leads(lstm, tmp_path):
+    captioner, _ = lstm
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    export(captioner, tmp_path / "link", captioner.decode)
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "model.onnx").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_done(lstm, tmp_path, monkeypatch):
+    captioner, _ = lstm
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr(writer, "write_graph", None)
+    for folder, told in ((Path("file/x"), "cannot be made"), (Path(), "is the working folder")):
+        with pytest.raises(UserError, match=f"{told}.*--out"):
+            export(captioner, folder, captioner.decode)

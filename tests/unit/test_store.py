@@ -2,14 +2,17 @@ import base64
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import blank_store
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -222,3 +225,20 @@ def test_no_secret_of_an_address_is_shown(user: str, password: str, token: str) 
 @pytest.mark.parametrize("uri", ["sqlite:////home/ann/mlruns/mlflow.db", "http://example.org:5000", "databricks"])
 def test_an_address_without_secrets_is_shown_as_it_is(uri: str) -> None:
     assert store.redacted(uri) == uri
+
+
+@pytest.mark.parametrize("name", ["feature%2Fx", "a%20b", "what?", "c#", "ä b"])
+def test_a_repository_may_lie_in_a_folder_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    root = tmp_path / name
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert not store.exists()
+    blank_store.put(root)
+    client = store.connect()
+    run = client.create_run(store.experiment_id(client))
+    assert store.exists()
+    with closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as database:
+        assert database.execute("SELECT run_uuid FROM runs").fetchall() == [(run.info.run_id,)]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
