@@ -1,7 +1,10 @@
 """Images per second of greedy and beam search, in batches and one at a time.
 
     python -m benchmarks.decoding
-    python -m benchmarks.decoding --json decoding.json
+    python -m benchmarks.decoding --precision bf16 --json decoding.json
+
+Captions are searched for in fp32, so that they depend on the machine as little as can be; self-critical training alone
+draws them in its own precision.
 
 Grids of 49 x 1280, vocabulary 3,000, sizes 512. The decoder is an untrained one that ends when its image says so, so
 that captions have about as many words as people's and searches end as early as they do in use.
@@ -26,7 +29,7 @@ from src.decoding.search import beam_search, greedy
 from src.files import write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.models.recurrence import Memory, State
-from src.precision import autocast, described
+from src.precision import DTYPES, autocast, described
 
 Search = Callable[[torch.Tensor], list[Any]]
 
@@ -35,10 +38,12 @@ SHORTEST, LONGEST = 5, 17
 """Words of a caption: some end early and some late."""
 
 
-def _rates(search: Search, grids: torch.Tensor, device: torch.device) -> tuple[list[float], list[float], list[Any]]:
+def _rates(
+    search: Search, grids: torch.Tensor, device: torch.device, precision: str
+) -> tuple[list[float], list[float], list[Any]]:
     """Images per second of each batch and of each image alone, and what was found in batches."""
     found: list[Any] = []
-    with torch.inference_mode(), autocast(device, "bf16"):
+    with torch.inference_mode(), autocast(device, precision):
         search(grids[:BATCH])
         fast = [len(part) / machine.once(partial(_keep, found, search, part), device) for part in grids.split(BATCH)]
         alone = grids[: len(grids) // 16].split(1)
@@ -70,11 +75,12 @@ class Timed(Decoder):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decoding")
     parser.add_argument("--images", type=int, default=512, help="in batches; a sixteenth of them one at a time")
+    parser.add_argument("--precision", choices=sorted(DTYPES), default="fp32")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = machine.device()
     grids = torch.randn(options.images, 49, 1280, device=device)
-    title = f"Images per second, {described('bf16', device)}"
+    title = f"Images per second, {described(options.precision, device)}"
     table = Table("decoder", "search", "batches of 128", "one at a time", "times", title=title)
     rows = []
     for rnn in ("lstm", "gru"):
@@ -89,7 +95,7 @@ def main() -> None:
             "beam 5": partial(beam_search, decoder, beam_size=5, max_words=WORDS),
         }
         for name, search in searches.items():
-            fast, slow, found = _rates(search, grids, device)
+            fast, slow, found = _rates(search, grids, device, options.precision)
             first = [one[0] if isinstance(one, list) else one for one in found]
             row = {
                 "rnn": rnn,
