@@ -14,6 +14,8 @@ from src.errors import MissingFile, UserError
 from src.metrics.report import flat
 from src.places import Places
 
+MOST_QUERY = 200
+"""Characters of a search."""
 PAGE = 24
 """Images on a page."""
 METRICS = ("CIDEr", "METEOR", "ROUGE", "BLEU-4", "BERTScore", "semantic_similarity", "SPICE")
@@ -62,10 +64,14 @@ class Album:
     def found(self, query: str, order: Order, model: str, metric: str) -> list[Entry]:
         """The images in which every word of the query occurs (as the beginning of a word), in the order asked for.
 
-        Images without that figure come last; of equals the earlier image comes first.
+        Images without that figure come last; of equals the earlier image comes first. Of a query the first MOST_QUERY
+        characters count.
         """
-        wanted = query.lower().split()
-        chosen = [entry for entry in self.entries if all(f" {word}" in f" {entry.text}" for word in wanted)]
+        wanted = {f" {word}" for word in query[:MOST_QUERY].lower().split()}
+        texts = (f" {entry.text}" for entry in self.entries)
+        chosen = [
+            entry for entry, text in zip(self.entries, texts, strict=True) if all(word in text for word in wanted)
+        ]
         if order == "file name":
             return sorted(chosen, key=lambda entry: entry.filename)
         sign = -1 if order == "best first" else 1

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import gradio as gr
 
-from src.app import captions_view, figures_view, progress_view, visitors
+from src.app import captions_view, figures_view, progress_view
 from src.app.answers import AT_ONCE, MOST_ALTERNATIVES, MOST_BEAMS, Turns, answers
 from src.app.captions_view import note_view, refusal_view
 from src.app.comparison import comparison
@@ -85,7 +85,7 @@ def browsed(shown: Shown, query: str, order: Order, model: str, metric: str, num
 
 def build(shown: Shown) -> gr.Blocks:
     """The page, not served yet."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(visitors.SECONDS, visitors.SECONDS)) as blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
         gr.HTML(
             f'<header class="cl-header"><h1>{TITLE}</h1><p>What a CNN and an LSTM or a GRU with attention say of a '
             "picture, beside BLIP, and how they came to it.</p></header>"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ MOST_IMAGES = 64
 """Of one request."""
 BATCH = 16
 """Images captioned at once."""
+MOST_PIXELS = 64_000_000
+"""Of the images captioned at once, where they are several; a small file may hold as many."""
 MOST_BYTES = 32 * 2**20
 """Of one image, encoded as JPEG, PNG, ..."""
 
@@ -49,12 +51,23 @@ class Served(PythonModel):  # type: ignore[misc]
         column = list(model_input["image"])
         if len(column) > MOST_IMAGES:
             raise _refused(f"{len(column)} images in one request: send {MOST_IMAGES} at the most")
-        said: list[dict[str, str]] = []
-        for start in range(0, len(column), BATCH):
-            # Decoded a batch at a time: the pictures of a whole request would take gigabytes.
-            batch = [_picture(value, start + place) for place, value in enumerate(column[start : start + BATCH])]
-            said += [{"caption": caption} for caption in self._captions(batch)]
-        return said
+        # Decoded a batch at a time: the pictures of a whole request would take gigabytes.
+        pictures = (_picture(value, number) for number, value in enumerate(column))
+        return [{"caption": caption} for batch in _batches(pictures) for caption in self._captions(batch)]
+
+
+def _batches(pictures: Iterable[Image.Image]) -> Iterator[list[Image.Image]]:
+    batch: list[Image.Image] = []
+    pixels = 0
+    for picture in pictures:
+        size = picture.width * picture.height
+        if batch and (len(batch) == BATCH or pixels + size > MOST_PIXELS):
+            yield batch
+            batch, pixels = [], 0
+        batch.append(picture)
+        pixels += size
+    if batch:
+        yield batch
 
 
 def _recurrent(bundle: Path) -> Callable[[Sequence[Image.Image]], list[str]]:

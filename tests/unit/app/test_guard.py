@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from src.app.guard import MOST_SENT, MOST_UPLOADED
 from src.app.layout import Shown
 from src.app.site import site
 from src.places import Places, search_folder
@@ -128,3 +130,28 @@ def test_every_address_that_the_page_itself_serves_is_let_through(monkeypatch, t
         answer = own.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     assert own.get("/figures/..%2Fcaptions.png").status_code == 404
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    """A body whose length is not told beforehand."""
+    yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    for _ in range(size >> 20):
+        yield bytes(2**20)
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/gradio_api/upload", MOST_UPLOADED), ("/gradio_api/queue/join", MOST_SENT), ("/live", MOST_SENT)],
+)
+@pytest.mark.parametrize("told", [True, False])
+def test_no_request_is_larger_than_it_needs_to_be(client, path, most, told):
+    headers = OWN | {"content-type": "multipart/form-data; boundary=x" if "upload" in path else "application/json"}
+    content = bytes(most + 1) if told else chunks(most + 2**21)
+    answer = client.post(path, content=content, headers=headers)
+    assert answer.status_code == 413
+    assert "This is more than" in answer.text
+
+
+def test_several_pictures_at_once_are_more_than_one(client):
+    files = [("files", (f"{number}.png", bytes(15 * 2**20))) for number in range(2)]
+    assert client.post("/gradio_api/upload", files=files, headers=OWN).status_code == 413
