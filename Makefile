@@ -43,7 +43,7 @@ repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, fi
 	@python -m src.summary
 
 test: setup lint ## ruff, mypy --strict and every test
-	OMP_NUM_THREADS=1 python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests  # slow files first; a thread each; some wait
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests  # slow files first; a thread each
 
 lint: setup
 	ruff check .

@@ -3,6 +3,7 @@ test images."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,7 @@ def caption(settings: Settings, places: Places, resume: Path, group: Group) -> N
     manifest = Manifest.load(places.dataset)
     if settings.baseline.checkpoint == NONE:
         if group.is_main:
+            shutil.rmtree(places.baseline, ignore_errors=True)  # nothing of a former checkpoint is this one's
             write_json(places.baseline / ABSENT_FILE, "baseline.checkpoint is none")
             write_json(places.baseline_report, {"checkpoint": NONE})
         return
@@ -113,6 +115,8 @@ def _leave(
     group, digest = captioning.group, baseline.digest()
     if group.is_main:
         places.baseline.mkdir(parents=True, exist_ok=True)
+        (places.baseline / ABSENT_FILE).unlink(missing_ok=True)
+        shutil.rmtree(places.baseline / MODEL_FOLDER, ignore_errors=True)
         if figures:
             baseline.save(places.baseline / MODEL_FOLDER)
     images = [image for image in manifest.images if image.split != "train"]

@@ -32,7 +32,6 @@ from src.decoding.describe import Caption, describe
 from src.errors import UserError, reported
 from src.models.captioner import Captioner
 from src.places import Places
-from src.processes import processes
 from src.registry.evaluated import opened
 
 BATCH = 16
@@ -108,8 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, TextIOWrapper):  # a file's name may have bytes that are no text
         sys.stdout.reconfigure(errors="backslashreplace")
     paths = files(options.images)
-    with processes() as group:
-        captioner = _captioner(options.model, options.alias).to(group.device)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    captioner = _captioner(options.model, options.alias).to(device)
     settings = search(captioner.decode, options.beam_size, options.alternatives)
     places = drawings(paths, _folder(options.attention)) if options.attention else {}
     failed = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import NoReturn
 
 STOPPED = "stopped"
 
@@ -36,6 +39,17 @@ def reported() -> Iterator[None]:
         sys.exit(128 + signal.SIGINT)
 
 
+def end_at_once(error: Exception) -> NoReturn:
+    """Tell of an error as `reported` does, and end the process without waiting for anything."""
+    if isinstance(error, UserError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2 if isinstance(error, UserError) else 1)
+
+
 def stop_quietly_while_starting() -> None:
     """Ctrl-C while `python -m <module of this package>` still imports what its command needs, seconds in which
     `reported` is not there yet, becomes `stopped` too.
@@ -44,11 +58,11 @@ def stop_quietly_while_starting() -> None:
     """
     former = sys.excepthook
 
-    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    def hook(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             print(STOPPED, file=sys.stderr)
         else:
-            former(kind, error, traceback)
+            former(kind, error, where)
 
     if sys.argv[:1] == ["-m"]:  # what it holds while Python looks for the module to run
         sys.excepthook = hook

@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from src.errors import UserError
+from src.errors import UserError, end_at_once
 from src.parent import PARENT, leave_with_parent
 
 T = TypeVar("T")
@@ -94,6 +94,11 @@ def processes() -> Iterator[Group]:
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
         assert isinstance(patient, dist.ProcessGroup)  # every process is a member
         yield Group(dist.get_rank(), size, device, patient)
+    except Exception as error:
+        if device.type == "cuda":
+            # NCCL takes leave together: who failed alone would wait for the others, in silence, and they for him.
+            end_at_once(error)
+        raise
     finally:
         dist.destroy_process_group()
 

@@ -191,6 +191,8 @@ class Speakers:
             return None
         spoke = parameters(config.load(self.parameters), self.places).baseline
         settings = spoke.model_copy(update={"checkpoint": checkpoint})
+        if settings.precision == "fp16" and self.device.type != "cuda":
+            settings = settings.model_copy(update={"precision": "fp32"})  # it spoke on a machine with a GPU
         return Speaker(BLIP, checkpoint, Baseline.load(self.places, settings, self.device))
 
 

@@ -84,7 +84,10 @@ def _blip(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[Image.Im
     from src import config
     from src.models.baseline import Baseline
 
-    return Baseline.read(folder, config.Baseline.model_validate(settings)).ready(torch.device("cpu")).caption
+    precision = settings.get("precision", "fp32")
+    # What spoke in fp16 did so on a GPU: here fp32 stands for it.
+    found = config.Baseline.model_validate(settings | {"precision": "fp32" if precision == "fp16" else precision})
+    return Baseline.read(folder, found).ready(torch.device("cpu")).caption
 
 
 def _picture(value: object, number: int) -> Image.Image:

@@ -80,10 +80,13 @@ def test_a_small_blip_leaves_captions_its_model_and_a_report(colours: Coloured, 
 
 
 def test_an_unmodified_checkpoint_is_named_and_not_copied(published, places, recorded, tmp_path):
+    (places.baseline / "model").mkdir(parents=True)
+    for name in ("model/model.safetensors", "absent.json"):
+        (places.baseline / name).write_text("of another checkpoint")
     caption(published, places, tmp_path / "resume", tiny.ALONE)
     told = report(places)
     assert (told["checkpoint"], told["finetuned_on"]) == (published.baseline.checkpoint, None)
-    assert not (places.baseline / "model").exists()
+    assert [path.name for path in places.baseline.iterdir()] == ["captions.json"]
     assert Baseline.load(places, published.baseline, torch.device("cpu")).digest()
 
 
@@ -200,8 +203,11 @@ def test_a_checkpoint_that_is_not_to_be_had_leaves_nothing(colours: Coloured, pl
 
 def test_without_a_baseline_that_is_said_and_nobody_is_held_against_it(colours: Coloured, places, recorded, tmp_path):
     settings = colours.changed(checkpoint="none", finetune_epochs=None)
+    places.baseline.mkdir(parents=True)
+    (places.baseline / "captions.json").write_text("of another checkpoint")
     caption(settings, places, tmp_path / "resume", tiny.ALONE)
     assert report(places) == {"checkpoint": "none"}
     assert baseline(places) is None
+    assert [path.name for path in places.baseline.iterdir()] == ["absent.json"]
     with pytest.raises(UserError, match="choose one"):
         Baseline.load(places, settings.baseline, torch.device("cpu"))

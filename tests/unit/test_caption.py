@@ -48,6 +48,7 @@ def test_a_file_whose_name_is_no_text_is_captioned_like_any_other(tmp_path, monk
         command, "caption", lambda _, images, __: [[Caption(("a", "dog"), -1.0, torch.ones(2, 1))]] * len(images)
     )
 
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as schedulers of clusters leave it: this command works alone
     command.main([str(path), "--json"])
     assert json.loads(capsys.readouterr().out)["image"] == str(path)
     command.main([str(path), str(tmp_path)])

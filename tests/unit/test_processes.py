@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from src.errors import UserError
 from src.parent import PARENT
 from src.processes import Group, processes
 
@@ -127,3 +128,32 @@ def left(group: Group) -> bool:
 def test_processes_that_leave_can_meet_again(ranks):
     assert ranks(left) == [True, True]
     assert ranks(left) == [True, True]
+
+
+@pytest.mark.parametrize(("error", "status", "told"), [(UserError("the way out"), 2, "error: the way out"),
+                                                       (KeyError("a fault"), 1, "KeyError: 'a fault'")])  # fmt: skip
+def test_who_fails_alone_among_gpus_says_why_and_waits_for_nobody(monkeypatch, capsys, error, status, told):
+    """NCCL's end of a group waits for all of it."""
+
+    class EndedError(BaseException):
+        pass
+
+    def end(status: int) -> None:
+        waited_for.append(f"ended with {status}")
+        raise EndedError
+
+    waited_for: list[str] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("src.processes._device", lambda: torch.device("cuda", 0))
+    for name, value in {
+        "init_process_group": lambda *_, **__: None,
+        "new_group": lambda *_, **__: dist.ProcessGroup(1, 2),
+        "get_rank": lambda: 1,
+        "destroy_process_group": lambda: waited_for.append("the others"),
+    }.items():
+        monkeypatch.setattr(dist, name, value)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(EndedError), processes():
+        raise error
+    assert waited_for[0] == f"ended with {status}"
+    assert told in capsys.readouterr().err

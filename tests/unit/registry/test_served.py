@@ -18,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,7 @@ import tiny
 import torch
 from PIL import Image
 
+from src import config
 from src.caption import caption
 from src.config import Decode
 from src.models.baseline import MODEL_FOLDER, Baseline
@@ -131,21 +133,37 @@ def imported(modules: list[str], code: Path) -> set[str]:
     return found
 
 
-def test_no_more_pictures_are_decoded_at_once_than_are_captioned(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("side", "most"), [(8, serving.BATCH), (5000, 2), (9000, 1)])
+def test_no_more_pictures_are_decoded_at_once_than_are_captioned(
+    monkeypatch: pytest.MonkeyPatch, side: int, most: int
+) -> None:
+    """But for the one that no longer fits, which is decoded to be seen."""
     decoded: list[int] = []
     held: list[int] = []
 
-    def captions(pictures: list[int]) -> list[str]:
-        held.append(len(decoded))
-        decoded.clear()
-        return [f"picture {number}" for number in pictures]
+    def captions(pictures: list[SimpleNamespace]) -> list[str]:
+        held.append(len(pictures))
+        assert len(decoded) <= len(pictures) + 1
+        del decoded[: len(pictures)]
+        return [f"picture {picture.number}" for picture in pictures]
 
-    monkeypatch.setattr(serving, "_picture", lambda value, number: decoded.append(number) or number)
+    def picture(value: object, number: int) -> SimpleNamespace:
+        decoded.append(number)
+        return SimpleNamespace(number=number, width=side, height=side)
+
+    monkeypatch.setattr(serving, "_picture", picture)
     model = serving.Served()
     model._captions = captions  # type: ignore[assignment]
     said = model.predict(None, pd.DataFrame({"image": ["picture"] * 40}))  # type: ignore[arg-type]
     assert [one["caption"] for one in said] == [f"picture {number}" for number in range(40)]
-    assert max(held) <= serving.BATCH
+    assert max(held) == most
+
+
+def test_a_blip_that_spoke_in_fp16_is_served_without_a_gpu(tmp_path: Path) -> None:
+    spoke = config.Baseline(checkpoint="tiny", precision="fp16")
+    Baseline.tiny(spoke, tiny.vocabulary()).save(tmp_path / "blip")
+    [said] = serving._blip(tmp_path / "blip", spoke.model_dump(mode="json"))([pipelines.photograph()])
+    assert isinstance(said, str)
 
 
 def test_a_packed_model_holds_no_pickle(packed: Path) -> None:
