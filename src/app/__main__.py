@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         torch.set_num_threads(max(1, cores() // AT_ONCE))  # those who compute at once share the processor
         listening = _listen(options.host, options.port)
-        at, port = listening.getsockname()[:2]
+        port = listening.getsockname()[1]
         address = _address(options.host, port)
         shown = Shown.of(Places())
-        application = site(shown, options.host, loopback=ip_address(at).is_loopback)  # the whole of 127.0.0.0/8
+        application = site(shown, options.host, loopback=_loopback(listening))
         Thread(target=shown.speakers.now, daemon=True).start()  # the first visitor need not wait for the models
         print(f"Captionlab: {address} (Ctrl-C ends it)", flush=True)
         if options.open:
@@ -92,6 +92,11 @@ def _listen(host: str, port: int) -> socket.socket:
             "that is free"
         ) from None
     return listening
+
+
+def _loopback(listening: socket.socket) -> bool:
+    """Whether this machine alone reaches it: at the whole of 127.0.0.0/8, or ::1."""
+    return ip_address(listening.getsockname()[0]).is_loopback
 
 
 def _parser() -> argparse.ArgumentParser:

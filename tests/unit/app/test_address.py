@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from fastapi.testclient import TestClient
 
-from src.app.__main__ import _address, _listen, main
+from src.app.__main__ import _address, _listen, _loopback
 from src.app.layout import Shown
 from src.app.site import site
 from src.errors import UserError
@@ -30,12 +30,9 @@ def test_no_address_at_all_is_not_every_address():
 @pytest.mark.parametrize(
     ("host", "alone"), [("127.0.0.1", True), ("127.1", True), ("localhost", True), ("0.0.0.0", False)]
 )
-def test_whether_this_machine_alone_reaches_it_is_asked_of_what_it_listens_at(monkeypatch, host, alone):
-    said = []
-    monkeypatch.setattr("src.app.site.site", lambda shown, host, loopback: said.append(loopback))
-    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
-    main(["--host", host, "--port", "0"])
-    assert said == [alone]
+def test_whether_this_machine_alone_reaches_it_is_asked_of_what_it_listens_at(host, alone):
+    with _listen(host, 0) as listening:
+        assert _loopback(listening) is alone
 
 
 @pytest.mark.parametrize("port", [99999, -1])
