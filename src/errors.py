@@ -32,8 +32,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(_told(error))
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -42,12 +41,19 @@ def reported() -> Iterator[None]:
 def end_at_once(error: Exception) -> NoReturn:
     """Tell of an error as `reported` does, and end the process without waiting for anything."""
     if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
+        status = _told(error)
     else:
+        status = 1
         traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(2 if isinstance(error, UserError) else 1)
+    os._exit(status)
+
+
+def _told(error: UserError) -> int:
+    """Say what is wrong; returns the exit status for it."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 def stop_quietly_while_starting() -> None:

@@ -16,7 +16,7 @@ from src import config
 from src.contenders import BASELINE as BLIP
 from src.contenders import ORDER
 from src.errors import UserError
-from src.models.baseline import ABSENT_FILE, NONE, Baseline
+from src.models.baseline import ABSENT_FILE, NONE, Baseline, speakable
 from src.models.captioner import CONFIG_FILE, Captioner
 from src.places import Places
 from src.registry.evaluated import opened, parameters
@@ -190,9 +190,7 @@ class Speakers:
         if checkpoint == NONE or not self.places.baseline.exists():
             return None
         spoke = parameters(config.load(self.parameters), self.places).baseline
-        settings = spoke.model_copy(update={"checkpoint": checkpoint})
-        if settings.precision == "fp16" and self.device.type != "cuda":
-            settings = settings.model_copy(update={"precision": "fp32"})  # it spoke on a machine with a GPU
+        settings = speakable(spoke.model_copy(update={"checkpoint": checkpoint}), self.device)
         return Speaker(BLIP, checkpoint, Baseline.load(self.places, settings, self.device))
 
 

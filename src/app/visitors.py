@@ -54,6 +54,8 @@ class Visitors(StateHolder):  # type: ignore[misc]
     """Gradio's memory of what each visitor was shown, pictures among it, which it would keep until many others come.
     Whoever is silent for long is forgotten; an open page goes on all the same, for it holds what it shows."""
 
+    _swept = 0.0
+
     def delete_all_expired_state(self) -> None:
         """Gradio calls this every second."""
         super().delete_all_expired_state()
@@ -77,8 +79,6 @@ class Visitors(StateHolder):  # type: ignore[misc]
         visitors = cls()
         visitors.set_blocks(blocks)
         return visitors
-
-    _swept = 0.0
 
 
 def sweep() -> None:

@@ -277,3 +277,10 @@ class Baseline:
                 inputs["attention_mask"][:, :-1],
             )
         return inputs
+
+
+def speakable(settings: config.Baseline, device: torch.device) -> config.Baseline:
+    """Settings that spoke elsewhere, for `device`: where there is no GPU, fp32 stands for fp16."""
+    if settings.precision == "fp16" and device.type != "cuda":
+        return settings.model_copy(update={"precision": "fp32"})
+    return settings

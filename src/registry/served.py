@@ -82,12 +82,11 @@ def _blip(folder: Path, settings: dict[str, Any]) -> Callable[[Sequence[Image.Im
     import torch
 
     from src import config
-    from src.models.baseline import Baseline
+    from src.models.baseline import Baseline, speakable
 
-    precision = settings.get("precision", "fp32")
-    # What spoke in fp16 did so on a GPU: here fp32 stands for it.
-    found = config.Baseline.model_validate(settings | {"precision": "fp32" if precision == "fp16" else precision})
-    return Baseline.read(folder, found).ready(torch.device("cpu")).caption
+    device = torch.device("cpu")
+    spoke = config.Baseline.model_validate(settings)
+    return Baseline.read(folder, speakable(spoke, device)).ready(device).caption
 
 
 def _picture(value: object, number: int) -> Image.Image:

@@ -120,34 +120,35 @@ def test_a_union_holds_the_images_of_both_under_their_own_names(flickr8k, laid_o
     assert set(report["integrity"]) == {"flickr8k", "flickr30k", "flickr8k+flickr30k"}
 
 
-def test_a_union_does_not_learn_from_a_photograph_it_is_tested_on(flickr8k, laid_out, photograph):
-    twin = "100_abc.jpg"
+TWIN = "100_abc.jpg"
+
+
+@pytest.fixture
+def twins(flickr8k, laid_out, photograph):
+    """A root with both Flickrs, and a photograph that one learns from and the other is tested on."""
     root = flickr8k(
-        {twin: photograph()},
-        tokens=TOKENS + f"{twin}#0\tA twin .\n",
-        splits=SPLITS | {"Flickr_8k.trainImages.txt": f"a.jpg\nb.jpg\n{twin}\n"},
+        {TWIN: photograph()},
+        tokens=TOKENS + f"{TWIN}#0\tA twin .\n",
+        splits=SPLITS | {"Flickr_8k.trainImages.txt": f"a.jpg\nb.jpg\n{TWIN}\n"},
     )
     laid_out(root / "data/flickr30k", flickr30k({"1.jpg": "train", "2.jpg": "val", "100.jpg": "test"}, photograph()))
-    report = prepared(root, name="flickr8k+flickr30k")
-    names = [image.name for image in Manifest.load(root / "out").images]
-    assert f"flickr8k/{twin}" not in names
+    return root
+
+
+def test_a_union_does_not_learn_from_a_photograph_it_is_tested_on(twins):
+    report = prepared(twins, name="flickr8k+flickr30k")
+    names = [image.name for image in Manifest.load(twins / "out").images]
+    assert f"flickr8k/{TWIN}" not in names
     assert "flickr30k/100.jpg" in names
-    assert report["integrity"]["flickr8k+flickr30k"]["photographs_in_two_splits"]["examples"] == [f"flickr8k/{twin}"]
+    assert report["integrity"]["flickr8k+flickr30k"]["photographs_in_two_splits"]["examples"] == [f"flickr8k/{TWIN}"]
 
 
-def test_a_union_may_be_judged_by_the_images_of_one_dataset_alone(flickr8k, laid_out, photograph):
-    twin = "100_abc.jpg"
-    root = flickr8k(
-        {twin: photograph()},
-        tokens=TOKENS + f"{twin}#0\tA twin .\n",
-        splits=SPLITS | {"Flickr_8k.trainImages.txt": f"a.jpg\nb.jpg\n{twin}\n"},
-    )
-    laid_out(root / "data/flickr30k", flickr30k({"1.jpg": "train", "2.jpg": "val", "100.jpg": "test"}, photograph()))
-    report = prepared(root, name="flickr8k+flickr30k", held_out="flickr8k")
-    splits = {image.name: image.split for image in Manifest.load(root / "out").images}
+def test_a_union_may_be_judged_by_the_images_of_one_dataset_alone(twins):
+    report = prepared(twins, name="flickr8k+flickr30k", held_out="flickr8k")
+    splits = {image.name: image.split for image in Manifest.load(twins / "out").images}
     assert {name for name, split in splits.items() if split != "train"} == {"flickr8k/c.jpg", "flickr8k/d.jpg"}
     # Nobody is judged by the twin any more, so it may be learnt from.
-    assert {"flickr30k/1.jpg", f"flickr8k/{twin}"} <= splits.keys()
+    assert {"flickr30k/1.jpg", f"flickr8k/{TWIN}"} <= splits.keys()
     left_out = report["integrity"]["flickr8k+flickr30k"]
     assert left_out["held_out_by_others"]["examples"] == ["flickr30k/100.jpg", "flickr30k/2.jpg"]
     assert left_out["photographs_in_two_splits"]["count"] == 0
