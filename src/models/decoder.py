@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.models import attention
 from src.models.fusion import Fuse, as_written
-from src.models.recurrence import GATES, Memory, State, Weights, recur, step
+from src.models.recurrence import GATES, Gradients, Memory, State, Weights, recur, remember, step
 
 
 class DecoderConfig(BaseModel):
@@ -41,15 +40,13 @@ class Seen(NamedTuple):
     """What teacher forcing needs of its images, computed once per image.
 
     Attributes:
-        keys: of the regions, before their exponentials.
-        gates: the regions' projection onto the gates.
         start: of every caption; the same for all of an image.
+        gradients: of the memory.
     """
 
-    regions: Float[Tensor, "image region hidden"]
-    keys: Float[Tensor, "image region attention"]
-    gates: Float[Tensor, "image region gate"]
+    memory: Memory
     start: State
+    gradients: Gradients
 
 
 class Taught(NamedTuple):
@@ -119,15 +116,7 @@ class Decoder(nn.Module):
 
     def begin(self, grids: Float[Tensor, "image region feature"], captions: int = 1) -> tuple[Memory, State]:
         """Look at the images: their memory, and the state of `captions` captions each before the first word."""
-        regions, hidden, content = self._look(grids)
-        dtype = self._dtype(grids)
-        wide = torch.promote_types(dtype, torch.float32)
-        weights = Weights(self.recurrent.weight.to(dtype), self.recurrent.bias.to(dtype), self.score.to(wide))
-        memory = Memory(
-            regions, attention.exponentials(self.key(regions)), self.region_gates(regions).to(dtype), weights
-        )
-        state = State(hidden.to(dtype), content.to(wide))
-        return memory, State(*(values.unsqueeze(1).expand(-1, captions, -1) for values in state))
+        return self._look(grids, captions, None)
 
     def next(
         self, words: Int[Tensor, "image caption"], memory: Memory, state: State
@@ -173,11 +162,8 @@ class Decoder(nn.Module):
 
     def look(self, grids: Float[Tensor, "image region feature"], captions: int) -> Seen:
         """Look at the images, for teaching `captions` captions each."""
-        regions, *start = self._look(grids)
-        dtype = self._dtype(grids)
-        wide = torch.promote_types(dtype, torch.float32)
-        hidden, content = (values.unsqueeze(1).expand(-1, captions, -1) for values in start)
-        return Seen(regions, self.key(regions), self.region_gates(regions), State(hidden.to(dtype), content.to(wide)))
+        gradients = Gradients()
+        return Seen(*self._look(grids, captions, gradients), gradients)
 
     def teach(
         self,
@@ -193,24 +179,26 @@ class Decoder(nn.Module):
             self.config.rnn,
             active,
             self.word_gates(embedded),
-            seen.gates,
-            seen.keys,
-            Weights(self.recurrent.weight, self.recurrent.bias, self.score),
+            seen.memory,
             State(state.hidden[:, : active[0]], state.cell[:, : active[0]]),
-            state.hidden.dtype,
+            seen.gradients,
             self.fuse,
         )
-        features = self._features(recurred.hidden, recurred.weighed, seen.regions, embedded, said)
+        features = self._features(recurred.hidden, recurred.weighed, seen.memory.regions, embedded, said)
         return Taught(features, recurred.attention, recurred.state)
 
     def _look(
-        self, grids: Float[Tensor, "image region feature"]
-    ) -> tuple[Float[Tensor, "image region hidden"], Float[Tensor, "image hidden"], Float[Tensor, "image cell"]]:
-        """Regions with their positions, and the first state."""
-        position = (self.row + self.column).flatten(0, 1).to(self._dtype(grids))  # or sums would be twice as wide
+        self, grids: Float[Tensor, "image region feature"], captions: int, gradients: Gradients | None
+    ) -> tuple[Memory, State]:
+        """The memory of regions with their positions, and the first state."""
+        dtype = self._dtype(grids)
+        position = (self.row + self.column).flatten(0, 1).to(dtype)  # or sums would be twice as wide
         regions = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
-        hidden, content = self.start(regions.mean(dim=1)).tanh().split([self.config.hidden_size, self.cell_size], -1)
-        return regions, hidden, content
+        weights = Weights(self.recurrent.weight, self.recurrent.bias, self.score)
+        memory = remember(regions, self.key(regions), self.region_gates(regions), weights, dtype, gradients)
+        start = self.start(regions.mean(dim=1)).tanh().unsqueeze(1).expand(-1, captions, -1)
+        hidden, content = start.split([self.config.hidden_size, self.cell_size], -1)
+        return memory, State(hidden.to(dtype), content.to(memory.weights.v.dtype))
 
     def _normalised(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "image region feature"]:
         # Autocast would have it in single precision, although what follows is rounded anyway.

@@ -6,7 +6,8 @@ per-region products: regions are projected onto the gates once per image, so tha
 the hidden state, one attention and one weighted sum.
 
 The backward pass is written out (Werbos 1990): gradients of weights and of image-side tensors come from one matrix
-product over all steps instead of one each, and nothing of the size image x caption x region x attention is kept.
+product over all steps instead of one each, and nothing of the size image x caption x region x attention is kept. Steps
+that are run in several parts add up what they pass on to the same images and weights in place (`Gradients`).
 """
 
 from __future__ import annotations
@@ -52,6 +53,84 @@ class Memory(NamedTuple):
     keys: Float[Tensor, "image region attention"]
     gates: Float[Tensor, "image region gate"]
     weights: Weights
+
+
+class Gradients:
+    """What the steps on one memory pass on to it, added up in place.
+
+    Autograd would hold a gradient of its own for every part of the steps beside their sum, and the largest of them is
+    the largest tensor of a training step.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def zeros(self, name: str, like: Tensor) -> Tensor:
+        """The sum so far, to be added to."""
+        if name not in self._sums:
+            self._sums[name] = torch.zeros_like(like)
+        return self._sums[name]
+
+    def add(self, name: str, left: Tensor, right: Tensor) -> None:
+        """Add a product of two matrices, or of two batches of them."""
+        if name not in self._sums:
+            self._sums[name] = left @ right
+        elif left.dim() == 2:
+            self._sums[name].addmm_(left, right)
+        else:
+            self._sums[name].baddbmm_(left, right)
+
+    def take(self, name: str) -> Tensor | None:
+        """The sum, which begins again; nothing if nothing was added."""
+        return self._sums.pop(name, None)
+
+
+def remember(
+    regions: Float[Tensor, "image region hidden"],
+    keys: Float[Tensor, "image region attention"],
+    gates: Float[Tensor, "image region gate"],
+    weights: Weights,
+    dtype: torch.dtype,
+    gradients: Gradients | None = None,
+) -> Memory:
+    """What steps need to know, in the precisions that they compute in.
+
+    Args:
+        keys: of the regions, not yet their exponentials.
+        dtype: of the matrix products.
+        gradients: where `recur` leaves those of this memory; without it nothing but the regions is differentiable.
+    """
+    if gradients is None:
+        keys, gates, *converted = _known(dtype, keys, gates, *weights)
+    else:
+        keys, gates, *converted = _Remembered.apply(gradients, dtype, keys, gates, *weights)
+    return Memory(regions, keys, gates, Weights(*converted))
+
+
+def _known(
+    dtype: torch.dtype, keys: Tensor, gates: Tensor, matrix: Tensor, bias: Tensor, v: Tensor
+) -> tuple[Tensor, ...]:
+    wide = torch.promote_types(dtype, torch.float32)
+    return attention.exponentials(keys), gates.to(dtype), matrix.to(dtype), bias.to(dtype), v.to(wide)
+
+
+class _Remembered(torch.autograd.Function):
+    """Passes the sums on when all steps have added to them; autograd itself brings nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, gradients: Gradients, dtype: torch.dtype, *entered: Tensor) -> tuple[Tensor, ...]:
+        known = _known(dtype, *entered)
+        ctx.set_materialize_grads(False)
+        ctx.gradients, ctx.dtypes = gradients, [x.dtype for x in entered]
+        ctx.save_for_backward(known[-1])
+        return known
+
+    @staticmethod
+    def backward(ctx: Any, *_: None) -> tuple[Tensor | None, ...]:
+        found = [ctx.gradients.take(name) for name in ("keys", "gates", "matrix", "bias", "v")]
+        if found[0] is not None:
+            found[0].mul_(4 * ctx.saved_tensors[0])
+        return (None, None, *(None if x is None else x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
 
 
 class State(NamedTuple):
@@ -203,23 +282,21 @@ def recur(
     cell: Cell,
     active: Sequence[int],
     word_gates: Float[Tensor, "image position gate"],
-    region_gates: Float[Tensor, "image region gate"],
-    keys: Float[Tensor, "image region attention"],
-    weights: Weights,
+    memory: Memory,
     state: State,
-    dtype: torch.dtype,
+    gradients: Gradients,
     fuse: Fuse[Any] = as_written,
 ) -> Recurred:
     """Run packed captions through the cell from `state`; differentiable in every tensor.
 
     Args:
         active: captions per image in each step, never growing; `word_gates` holds the steps one behind the other.
-        keys: of the regions, not yet their exponentials.
-        dtype: of the matrix products.
+        gradients: those that `memory` was made with.
         fuse: how a step and its backward pass are run.
     """
+    known = memory.keys, memory.gates, *memory.weights
     hidden, looked, weighed, content = _Recurrence.apply(
-        cell, tuple(active), dtype, fuse, word_gates, region_gates, keys, *weights, *state
+        cell, tuple(active), gradients, fuse, word_gates, *known, *state
     )
     return Recurred(hidden, looked, weighed, State(hidden[:, hidden.shape[1] - active[-1] :], content))
 
@@ -230,11 +307,11 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any,
         cell: Cell,
         active: tuple[int, ...],
-        dtype: torch.dtype,
+        gradients: Gradients,
         fuse: Fuse[Any],
         word_gates: Tensor,
-        region_gates: Tensor,
         keys: Tensor,
+        region_gates: Tensor,
         matrix: Tensor,
         bias: Tensor,
         v: Tensor,
@@ -242,15 +319,13 @@ class _Recurrence(torch.autograd.Function):
         content: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with torch.autocast(keys.device.type, enabled=False):
-            wide = torch.promote_types(dtype, torch.float32)
             # Kernels are compiled anew for a tensor that differs in whether it asks for a gradient.
-            word_gates, region_gates, keys, matrix, bias, v, hidden, content = (
-                x.detach() for x in (word_gates, region_gates, keys, matrix, bias, v, hidden, content)
+            word_gates, keys, region_gates, matrix, bias, v, hidden, content = (
+                x.detach() for x in (word_gates, keys, region_gates, matrix, bias, v, hidden, content)
             )
-            weights = Weights(matrix.to(dtype), bias.to(dtype), v.to(wide))
-            memory = Memory(keys, attention.exponentials(keys), region_gates.to(dtype), weights)
+            memory = Memory(keys, keys, region_gates, Weights(matrix, bias, v))  # the regions are not asked for
             # A kernel is compiled for each layout of its tensors: states are always contiguous.
-            first = state = State(hidden.to(dtype).contiguous(), content.to(wide).contiguous())
+            first = state = State(hidden.to(matrix.dtype).contiguous(), content.to(v.dtype).contiguous())
             steps: list[Step] = []
             run = fuse(step)
             for inputs in torch.split(word_gates, list(active), dim=1):
@@ -262,13 +337,13 @@ class _Recurrence(torch.autograd.Function):
             looked = torch.cat([one.attention for one in steps], dim=1)
             openness = torch.cat([one.openness for one in steps], dim=1)
             weighed = looked * openness
-            ctx.cell, ctx.active, ctx.fuse = cell, active, fuse
-            ctx.dtypes = [x.dtype for x in (word_gates, region_gates, keys, matrix, bias, v, hidden, content)]
+            ctx.cell, ctx.active, ctx.gradients, ctx.fuse = cell, active, gradients, fuse
+            ctx.dtypes = [x.dtype for x in (word_gates, hidden, content)]
             ctx.save_for_backward(
-                memory.keys,
-                memory.gates,
-                weights.matrix,
-                weights.v,
+                keys,
+                region_gates,
+                matrix,
+                v,
                 first.hidden,
                 first.cell,
                 all_hidden,
@@ -290,7 +365,7 @@ class _Recurrence(torch.autograd.Function):
         weighed = looked * openness
         d_inputs = hidden.new_empty(*hidden.shape[:2], region_gates.shape[-1])
         d_product = hidden.new_empty(*hidden.shape[:2], matrix.shape[0])
-        d_keys, d_v = torch.zeros_like(keys), torch.zeros_like(v)
+        d_keys, d_v = ctx.gradients.zeros("keys", keys), ctx.gradients.zeros("v", v)
         back_hidden = hidden_0.new_zeros(hidden_0.shape[0], 0, size, dtype=wide)
         back_cell = d_content.to(wide)
         ends = list(torch.tensor(ctx.active).cumsum(0).tolist())
@@ -320,20 +395,13 @@ class _Recurrence(torch.autograd.Function):
             d_inputs[:, here], d_product[:, here] = back.inputs, back.product
             back_hidden, back_cell = back.state
         flat = d_product.flatten(0, 1)
-        d_matrix = flat.T @ _before(ctx.active, ends, hidden_0, hidden).flatten(0, 1)
-        d_bias = (flat.new_ones(1, len(flat)) @ flat)[0]
+        ctx.gradients.add("matrix", flat.T, _before(ctx.active, ends, hidden_0, hidden).flatten(0, 1))
+        ctx.gradients.zeros("bias", v.new_empty(flat.shape[1])).add_(flat.sum(dim=0))
         del d_product, flat, back, done  # the peak of a training step is here
-        found = (
-            d_inputs,
-            torch.bmm(weighed.to(dtype).transpose(1, 2), d_inputs),
-            d_keys.mul_(4 * v),
-            d_matrix,
-            d_bias,
-            d_v,
-            back_hidden,
-            back_cell if cell_0.numel() else torch.zeros_like(cell_0),
-        )
-        return (None, None, None, None, *(x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
+        ctx.gradients.add("gates", weighed.to(dtype).transpose(1, 2), d_inputs)
+        found = d_inputs, back_hidden, back_cell if cell_0.numel() else torch.zeros_like(cell_0)
+        inputs, *state = (x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True))
+        return None, None, None, None, inputs, None, None, None, None, None, *state
 
 
 def _before(active: Sequence[int], ends: Sequence[int], first: Tensor, values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models import attention
-from src.models.recurrence import GATES, State, Weights, recur
+from src.models.recurrence import GATES, Gradients, State, Weights, recur, remember
 
 CELLS = ["lstm", "gru"]
 
@@ -75,9 +75,11 @@ def tensors(rnn: str, images: int = 2, hidden: int = 3, units: int = 4, position
 
 
 def run(rnn: str, active: tuple[int, ...], *entered: Tensor) -> tuple[Tensor, ...]:
-    words, regions, keys, matrix, bias, v, hidden, content = entered
+    words, gates, keys, matrix, bias, v, hidden, content = entered
     start = State(*(values.unsqueeze(1).expand(-1, active[0], -1) for values in (hidden, content)))
-    found = recur(rnn, active, words, regions, keys, Weights(matrix, bias, v), start, torch.float64)
+    gradients = Gradients()
+    memory = remember(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
+    found = recur(rnn, active, words, memory, start, gradients)
     return found.hidden, found.attention, found.weighed, *found.state
 
 
