@@ -172,8 +172,13 @@ class Decoder(nn.Module):
         inputs: Int[Tensor, "image position"],
         active: Sequence[int],
         said: Int[Tensor, " word"],
+        looked: Float[Tensor, "image position region"] | None = None,
     ) -> Taught:
-        """Steps of teacher forcing, from `state` on; arguments as in `forward`, for these steps alone."""
+        """Steps of teacher forcing, from `state` on; arguments as in `forward`, for these steps alone.
+
+        Args:
+            looked: the attention of these same steps, if they were computed before.
+        """
         embedded = self.dropout(self.embedding(inputs))
         recurred = recur(
             self.config.rnn,
@@ -182,6 +187,7 @@ class Decoder(nn.Module):
             seen.memory,
             State(state.hidden[:, : active[0]], state.cell[:, : active[0]]),
             seen.gradients,
+            looked,
             self.fuse,
         )
         features = self._features(recurred.hidden, recurred.weighed, seen.memory.regions, embedded, said)

@@ -160,8 +160,18 @@ class Step(NamedTuple):
     candidate: Float[Tensor, "image caption hidden"]
 
 
-def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State) -> Step:
-    """One word on. Matrix products are done in the precision of the weights, the rest in single precision at least."""
+def step(
+    cell: Cell,
+    word_gates: Float[Tensor, "image caption gate"],
+    memory: Memory,
+    state: State,
+    looked: Float[Tensor, "image caption region"] | None = None,
+) -> Step:
+    """One word on. Matrix products are done in the precision of the weights, the rest in single precision at least.
+
+    Args:
+        looked: the attention, if this step was computed before.
+    """
     weights, hidden = memory.weights, state.hidden.shape[-1]
     gate_size = GATES[cell] * hidden
     # Flat, because a product with a slice of captions would be done image by image, each with a copy of the matrix.
@@ -169,7 +179,8 @@ def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Me
     product = product.view(*state.hidden.shape[:2], product.shape[-1])
     wide = weights.v.dtype
     query = attention.exponentials(product[..., gate_size:-1])
-    looked = attention.scores(memory.keys, query, weights.v).softmax(dim=-1)
+    if looked is None:
+        looked = attention.scores(memory.keys, query, weights.v).softmax(dim=-1)
     openness = product[..., -1:].to(wide).sigmoid()
     seen = torch.bmm((looked * openness).to(memory.gates.dtype), memory.gates)
     recurrent = product[..., :gate_size].to(wide)
@@ -192,20 +203,6 @@ def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Me
     return Step(State(new.to(state.hidden.dtype), state.cell), looked, openness, query, gates, recurrent_candidate)
 
 
-class Back(NamedTuple):
-    """The gradients that a step passes on.
-
-    Attributes:
-        inputs: of the words' share of the gates.
-        product: of the product with the hidden state.
-        state: of the state before.
-    """
-
-    inputs: Float[Tensor, "image caption gate"]
-    product: Float[Tensor, "image caption product"]
-    state: State
-
-
 def step_back(
     cell: Cell,
     memory: Memory,
@@ -216,16 +213,20 @@ def step_back(
     d_weighed: Float[Tensor, "image caption region"],
     key_gradient: Float[Tensor, "image region attention"],
     v_gradient: Float[Tensor, " attention"],
-) -> Back:
-    """The backward pass of `step`.
+    d_inputs: Float[Tensor, "image caption gate"],
+    d_product: Float[Tensor, "image caption product"],
+) -> State:
+    """The backward pass of `step`. Returns the gradient of the state before.
 
     Args:
         before: the state that `done` was computed from.
         d_state, d_looked, d_weighed: gradients of the new state, of the attention, and of attention times openness.
         key_gradient, v_gradient: this step's share is added to them (see `attention.add_gradients`).
+        d_inputs, d_product: where the gradients of the words' share of the gates, and of the product with the hidden
+            state, are written.
     """
     matrix, v = memory.weights.matrix, memory.weights.v
-    dtype, wide = matrix.dtype, v.dtype
+    wide = v.dtype
     d_h = d_state.hidden
     if cell == "lstm":
         enter, forget, proposal, leave = done.gates.chunk(4, dim=-1)
@@ -250,18 +251,18 @@ def step_back(
         d_in = torch.cat([d_reset, d_update, d_proposal], dim=-1)
         d_recurrent = torch.cat([d_reset, d_update, d_proposal * reset], dim=-1)
         back_cell = d_state.cell
-    d_in = d_in.to(dtype)
+    d_inputs.copy_(d_in)
     looked, opened = done.attention, done.openness
-    d_w = torch.bmm(d_in, memory.gates.transpose(1, 2)).to(wide) + d_weighed
+    d_w = torch.bmm(d_inputs, memory.gates.transpose(1, 2)).to(wide) + d_weighed
     d_open = (d_w * looked).sum(dim=-1, keepdim=True)
     d_look = d_w * opened + d_looked
     d_score = looked * (d_look - (looked * d_look).sum(dim=-1, keepdim=True))
     d_query = attention.add_gradients(memory.keys, done.query, v, d_score, key_gradient, v_gradient)
-    d_product = torch.cat([d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1).to(dtype)
+    torch.cat([d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1, out=d_product)
     back_hidden = (d_product.flatten(0, 1) @ matrix).view(d_h.shape).to(wide)
     if cell == "gru":
         back_hidden = back_hidden + d_h * update
-    return Back(d_in, d_product, State(back_hidden, back_cell))
+    return State(back_hidden, back_cell)
 
 
 class Recurred(NamedTuple):
@@ -285,6 +286,7 @@ def recur(
     memory: Memory,
     state: State,
     gradients: Gradients,
+    looked: Float[Tensor, "image position region"] | None = None,
     fuse: Fuse[Any] = as_written,
 ) -> Recurred:
     """Run packed captions through the cell from `state`; differentiable in every tensor.
@@ -292,13 +294,14 @@ def recur(
     Args:
         active: captions per image in each step, never growing; `word_gates` holds the steps one behind the other.
         gradients: those that `memory` was made with.
+        looked: the attention, if these steps were computed before.
         fuse: how a step and its backward pass are run.
     """
     known = memory.keys, memory.gates, *memory.weights
-    hidden, looked, weighed, content = _Recurrence.apply(
-        cell, tuple(active), gradients, fuse, word_gates, *known, *state
+    hidden, attended, weighed, content = _Recurrence.apply(
+        cell, tuple(active), gradients, looked, fuse, word_gates, *known, *state
     )
-    return Recurred(hidden, looked, weighed, State(hidden[:, hidden.shape[1] - active[-1] :], content))
+    return Recurred(hidden, attended, weighed, State(hidden[:, hidden.shape[1] - active[-1] :].clone(), content))
 
 
 class _Recurrence(torch.autograd.Function):
@@ -308,6 +311,7 @@ class _Recurrence(torch.autograd.Function):
         cell: Cell,
         active: tuple[int, ...],
         gradients: Gradients,
+        attended: Tensor | None,
         fuse: Fuse[Any],
         word_gates: Tensor,
         keys: Tensor,
@@ -328,10 +332,10 @@ class _Recurrence(torch.autograd.Function):
             first = state = State(hidden.to(matrix.dtype).contiguous(), content.to(v.dtype).contiguous())
             steps: list[Step] = []
             run = fuse(step)
-            for inputs in torch.split(word_gates, list(active), dim=1):
-                count = inputs.shape[1]
+            known = [None] * len(active) if attended is None else torch.split(attended, list(active), dim=1)
+            for count, inputs, there in zip(active, torch.split(word_gates, list(active), dim=1), known, strict=True):
                 going_on = State(state.hidden[:, :count].contiguous(), state.cell[:, :count].contiguous())
-                steps.append(run(cell, inputs, memory, going_on))
+                steps.append(run(cell, inputs, memory, going_on, there))
                 state = steps[-1].state
             all_hidden = torch.cat([one.state.hidden for one in steps], dim=1)
             looked = torch.cat([one.attention for one in steps], dim=1)
@@ -364,7 +368,10 @@ class _Recurrence(torch.autograd.Function):
         dtype, wide = matrix.dtype, v.dtype
         weighed = looked * openness
         d_inputs = hidden.new_empty(*hidden.shape[:2], region_gates.shape[-1])
-        d_product = hidden.new_empty(*hidden.shape[:2], matrix.shape[0])
+        # Step by step, so that each step's share is one matrix; over all steps the order does not matter.
+        images, positions = hidden.shape[:2]
+        d_product = hidden.new_empty(images * positions, matrix.shape[0])
+        before = hidden.new_empty(images * positions, size)
         d_keys, d_v = ctx.gradients.zeros("keys", keys), ctx.gradients.zeros("v", v)
         back_hidden = hidden_0.new_zeros(hidden_0.shape[0], 0, size, dtype=wide)
         back_cell = d_content.to(wide)
@@ -372,8 +379,10 @@ class _Recurrence(torch.autograd.Function):
         for time in reversed(range(len(ctx.active))):
             count = ctx.active[time]
             here = slice(ends[time] - count, ends[time])
-            before = slice(here.start - ctx.active[time - 1], here.start - ctx.active[time - 1] + count)
-            former_hidden = hidden[:, before].contiguous() if time else hidden_0
+            rows = slice(images * here.start, images * here.stop)
+            former_hidden = before[rows].view(images, count, size)
+            last = here.start - ctx.active[time - 1]
+            former_hidden.copy_(hidden[:, last : last + count] if time else hidden_0)
             former_cell = kept[4 * (time - 1)][:, :count].contiguous() if time else cell_0
             content, gates, query, candidate = kept[4 * time : 4 * time + 4]
             done = Step(State(hidden[:, here], content), looked[:, here], openness[:, here], query, gates, candidate)
@@ -381,7 +390,7 @@ class _Recurrence(torch.autograd.Function):
             d_h = d_hidden[:, here].to(wide, copy=True)
             d_h[:, : back_hidden.shape[1]] += back_hidden
             d_c = functional.pad(back_cell, (0, 0, 0, d_h.shape[1] - back_cell.shape[1]))
-            back = run(
+            back_hidden, back_cell = run(
                 ctx.cell,
                 memory,
                 State(former_hidden, former_cell),
@@ -391,23 +400,13 @@ class _Recurrence(torch.autograd.Function):
                 d_weighed[:, here],
                 d_keys,
                 d_v,
+                d_inputs[:, here],
+                d_product[rows].view(images, count, len(matrix)),
             )
-            d_inputs[:, here], d_product[:, here] = back.inputs, back.product
-            back_hidden, back_cell = back.state
-        flat = d_product.flatten(0, 1)
-        ctx.gradients.add("matrix", flat.T, _before(ctx.active, ends, hidden_0, hidden).flatten(0, 1))
-        ctx.gradients.zeros("bias", v.new_empty(flat.shape[1])).add_(flat.sum(dim=0))
-        del d_product, flat, back, done  # the peak of a training step is here
+        ctx.gradients.add("matrix", d_product.T, before)
+        ctx.gradients.zeros("bias", v.new_empty(len(matrix))).add_(d_product.sum(dim=0))
+        del d_product, before, done  # the peak of a training step is here
         ctx.gradients.add("gates", weighed.to(dtype).transpose(1, 2), d_inputs)
         found = d_inputs, back_hidden, back_cell if cell_0.numel() else torch.zeros_like(cell_0)
         inputs, *state = (x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True))
-        return None, None, None, None, inputs, None, None, None, None, None, *state
-
-
-def _before(active: Sequence[int], ends: Sequence[int], first: Tensor, values: Tensor) -> Tensor:
-    """The hidden state that each position was computed from."""
-    parts = [first] + [
-        values[:, end - count : end - count + following]
-        for count, end, following in zip(active[:-1], ends[:-1], active[1:], strict=True)
-    ]
-    return torch.cat(parts, dim=1)
+        return (*[None] * 5, inputs, *[None] * 5, *state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 from src.decoding.describe import describe
 from src.decoding.search import UNSAID, Speaker
 from src.encoders.encoder import Encoder
-from src.models.decoder import Decoder, Seen
+from src.models.decoder import Decoder, Seen, Taught
 from src.models.fusion import Fuse, as_written
 from src.precision import autocast
 from src.training.batches import Batch
@@ -25,6 +25,9 @@ from src.training.learner import Losses, Teaching
 
 ROWS = 512
 """Words whose logits exist at one time."""
+PARTS = 2
+"""Times the square root of the number of steps: the parts of a batch that are computed twice. The states between them
+are small beside what a step keeps."""
 IMPOSSIBLE = -1e4
 """As a logit: no probability in any precision, and finite, for no weight times infinity is not nothing."""
 
@@ -49,9 +52,8 @@ class TeacherForcing(Teaching[Batch]):
         Args:
             encoder: turns the pixels of batches that hold pixels into grids; learns when its parameters do.
             coverage: work out the doubly stochastic term too.
-            checkpointing: keep only what is known of the images and the states between groups of steps, and compute
-                the rest again in the backward pass (Chen et al. 2016, with the square root of the number of steps as
-                groups).
+            checkpointing: keep only what is known of the images, the attention, and the states between groups of
+                steps, and compute the rest again in the backward pass (Chen et al. 2016).
             speech: the words, and how `examine` searches for captions.
         """
         super().__init__()
@@ -125,7 +127,7 @@ class TeacherForcing(Teaching[Batch]):
             if part is parts[-1]:  # the backward pass begins with it: what it keeps would be computed again at once
                 taught.append(self.decoder.teach(*given))
             else:
-                taught.append(checkpoint(self.decoder.teach, *given, use_reentrant=False))
+                taught.append(checkpoint(_Again(self.decoder.teach), *given, use_reentrant=False))
             state = taught[-1].state
         # Smoothing is of what people wrote: a word that was drawn is rewarded or it is not.
         smoothing = self.label_smoothing if self.training and weights is None else 0.0
@@ -139,6 +141,20 @@ class TeacherForcing(Teaching[Batch]):
             self.decoder.fuse,
         )
         return nats, torch.cat([one.attention for one in taught], dim=1)
+
+
+class _Again:
+    """Some steps that are computed twice: where they look is remembered, for that is little to keep and much to
+    compute."""
+
+    def __init__(self, teach: Callable[..., Taught]) -> None:
+        self._teach = teach
+        self._looked: Tensor | None = None
+
+    def __call__(self, *given: Any) -> Taught:
+        taught = self._teach(*given, self._looked)
+        self._looked = taught.attention.detach()
+        return taught
 
 
 class Part(NamedTuple):
@@ -166,7 +182,7 @@ def _parts(
 ) -> list[Part]:
     """All steps of a batch, or several parts of it with about as many positions each."""
     total = sum(batch.active)
-    size = math.ceil(total / math.ceil(len(batch.active) ** 0.5)) if several else total
+    size = math.ceil(total / math.ceil(PARTS * math.sqrt(len(batch.active)))) if several else total
     parts: list[Part] = []
     start, steps = 0, []
     for step, count in enumerate(batch.active):

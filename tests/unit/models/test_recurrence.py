@@ -91,6 +91,33 @@ def test_the_backward_pass_is_the_derivative_of_the_forward_pass(rnn, active):
 
 
 @pytest.mark.parametrize("rnn", CELLS)
+@pytest.mark.parametrize("known", [False, True], ids=["looks again", "knows where it looked"])
+def test_steps_in_two_parts_are_the_steps_in_one(rnn, known):
+    entered = tensors(rnn)
+    words, gates, keys, matrix, bias, v, hidden, content = entered
+    whole = run(rnn, (3, 2, 1), *entered)
+    gradients = Gradients()
+    memory = remember(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
+    state = State(*(values.unsqueeze(1).expand(-1, 3, -1) for values in (hidden, content)))
+    parts = []
+    for active, here in (((3,), slice(0, 3)), ((2, 1), slice(3, 6))):
+        looked = whole[1][:, here].detach() if known else None
+        starts = State(state.hidden[:, : active[0]], state.cell[:, : active[0]])
+        parts.append(recur(rnn, active, words[:, here], memory, starts, gradients, looked))
+        state = parts[-1].state
+    found = [torch.cat(values, dim=1) for values in zip(*((one.hidden, one.attention) for one in parts), strict=True)]
+    torch.testing.assert_close(found, [*whole[:2]])
+
+    def slopes(hidden: Tensor, attention: Tensor) -> tuple[Tensor, ...]:
+        loss = hidden.square().sum() + attention.square().sum()
+        return torch.autograd.grad(loss, entered, retain_graph=True, materialize_grads=True)
+
+    once = slopes(*whole[:2])
+    torch.testing.assert_close(slopes(*found), once)
+    torch.testing.assert_close(slopes(*found), once)  # sums begin again
+
+
+@pytest.mark.parametrize("rnn", CELLS)
 def test_a_gradient_that_is_one_number_for_all_is_accepted(rnn):
     entered = tensors(rnn)
     hidden = run(rnn, (3, 2, 1), *entered)[0]

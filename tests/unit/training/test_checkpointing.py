@@ -103,7 +103,7 @@ def test_the_steps_fall_into_parts_of_one_size_the_last_of_which_is_not_computed
     again = [count for part in parts for count in part]
     last = batch.active[len(again) :]
     assert again == list(batch.active[: len(again)]) and last
-    several = math.ceil(len(batch.active) ** 0.5)
+    several = math.ceil(objectives.PARTS * math.sqrt(len(batch.active)))
     assert 2 <= len(parts) + 1 <= several
     assert all(sum(part) < sum(batch.active) / several + max(part) for part in [*parts, last])
 
