@@ -179,7 +179,8 @@ class Decoder(nn.Module):
         Args:
             looked: the attention of these same steps, if they were computed before.
         """
-        embedded = self.dropout(self.embedding(inputs))
+        # Rounded at once: whatever reads it would round it.
+        embedded = self.dropout(self.embedding(inputs).to(seen.memory.gates.dtype))
         recurred = recur(
             self.config.rnn,
             active,
@@ -223,10 +224,10 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "*position feature"]:
         """What the next word is told from, at every position or at those in `said`."""
         context = torch.bmm(weighed.to(regions.dtype), regions)
-        known = torch.cat([hidden, context, embedded.to(hidden.dtype)], dim=-1)
-        if said is not None:
-            known = known.flatten(0, 1).index_select(0, said)
-        features: Tensor = self.dropout(self.output(known).tanh())
+        features: Tensor = self.output(torch.cat([hidden, context, embedded.to(hidden.dtype)], dim=-1))
+        if said is not None:  # few positions hold no word, and here a position is narrower than before
+            features = features.flatten(0, 1).index_select(0, said)
+        features = self.dropout(features.tanh())
         return features
 
     def _dtype(self, grids: Tensor) -> torch.dtype:

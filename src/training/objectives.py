@@ -23,7 +23,7 @@ from src.precision import autocast
 from src.training.batches import Batch
 from src.training.learner import Losses, Teaching
 
-ROWS = 512
+ROWS = 1280
 """Words whose logits exist at one time."""
 PARTS = 2
 """Times the square root of the number of steps: the parts of a batch that are computed twice. The states between them
