@@ -6,8 +6,8 @@ image, caption, region and attention unit would be most of the work of a decoder
     tanh(a + b) = 1 - 2 / (1 + exp(2a) exp(2b)),
 
 so the exponentials are taken of keys (once per image) and queries (once per word), and what is left per quadruple is a
-product, a sum and a reciprocal. They are done for a few images at a time, while they fit the processor's cache, and
-never stored: the backward pass computes them again.
+product, a sum and a reciprocal. On a processor they are done in C (`native.py`); without a compiler for it, for a few
+images at a time, while they fit the processor's cache. They are never stored: the backward pass computes them again.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from src.models import native
 
 LIMIT = 20.0
 """Keys and queries are cut off here, where tanh is 1 in any precision, so that products of exponentials stay finite."""
@@ -40,6 +42,8 @@ def scores(
     Args:
         keys, queries: their `exponentials`.
     """
+    if native.serves(keys):
+        return native.scores(keys, queries, v)
     if torch.compiler.is_compiling():
         return (_halves(keys, queries) * v).sum(dim=-1) * -2
     found = keys.new_empty(*queries.shape[:2], keys.shape[1])
@@ -63,6 +67,8 @@ def add_gradients(
     Args:
         gradient: of the scores; each row sums to 0, as behind a softmax.
     """
+    if native.serves(keys):
+        return native.add_gradients(keys, queries, gradient, key_gradient, v_gradient)
     if torch.compiler.is_compiling():
         halves, own = _halves(keys, queries), gradient.unsqueeze(-1)
         slope = (halves - halves * halves) * own

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from src.errors import UserError
+from src.models import native
 
 VARIANTS = 64
 """Of a function, more than there can be."""
@@ -45,6 +46,7 @@ def fusing(wanted: bool, device: torch.device) -> Fuse[Any]:
     """
     if not wanted:
         return as_written
+    native.ready()  # before anything is traced that could call it
     try:
         torch.compile(_doubled)(torch.ones(3, device=device))
     except Exception as error:  # each compiler and each way to be without one has an exception of its own

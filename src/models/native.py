@@ -1,0 +1,173 @@
+"""Additive attention on a processor, compiled from C when it is first needed.
+
+PyTorch's operations pass over an image's captions, regions and units once each, and kernels that TorchInductor fuses
+divide twice for every quadruple in the backward pass; `attention.c` does all of it in one pass. Without a C compiler
+nothing is lost but time: `attention.py` has the same arithmetic in PyTorch's operations.
+
+The library lies in the user's cache ($XDG_CACHE_HOME, or ~/.cache), under a name that stands for its source, the
+compiler and the processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("attention.c")
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
+THREADS = (("-fopenmp",), ())
+"""Apple's compiler knows no OpenMP."""
+
+_library: ctypes.CDLL | None = None
+_failure: str | None = None
+
+
+def serves(keys: Float[Tensor, "image region attention"]) -> bool:
+    """Whether attention to these keys runs here."""
+    if keys.device.type != "cpu" or keys.dtype != torch.float32:
+        return False
+    if not torch.compiler.is_compiling():  # what is traced is not run: whoever fuses has called `ready`
+        ready()
+    return _library is not None
+
+
+def ready() -> bool:
+    """Compile and load, once a process; whether that worked."""
+    global _library, _failure
+    if _library is None and _failure is None:
+        try:
+            _library = ctypes.CDLL(str(_built()))
+        except (OSError, subprocess.SubprocessError) as error:
+            _failure = _reason(error)
+    return _library is not None
+
+
+def described(device: torch.device) -> str:
+    """In words how attention is computed, and why where that is slow."""
+    if device.type != "cpu":
+        return "attention in PyTorch's operations"
+    if ready():
+        return "attention in C"
+    return f"attention in PyTorch's operations, several times slower, for no C compiler works ({_failure})"
+
+
+def scores(
+    keys: Float[Tensor, "image region attention"],
+    queries: Float[Tensor, "image caption attention"],
+    v: Float[Tensor, " attention"],
+) -> Float[Tensor, "image caption region"]:
+    """As `attention.scores`, for tensors that `serves` takes."""
+    found: Tensor = _scores(keys, queries, v)
+    return found
+
+
+def add_gradients(
+    keys: Float[Tensor, "image region attention"],
+    queries: Float[Tensor, "image caption attention"],
+    gradient: Float[Tensor, "image caption region"],
+    key_gradient: Float[Tensor, "image region attention"],
+    v_gradient: Float[Tensor, " attention"],
+) -> Float[Tensor, "image caption attention"]:
+    """As `attention.add_gradients`, for tensors that `serves` takes."""
+    by_query, by_v = _gradients(keys, queries, gradient, key_gradient)
+    v_gradient += by_v.sum(dim=0)
+    found: Tensor = by_query
+    return found
+
+
+@torch.library.custom_op(
+    "captionlab::attention_scores", mutates_args=(), schema="(Tensor keys, Tensor queries, Tensor v) -> Tensor"
+)
+def _scores(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
+    found = queries.new_empty(*queries.shape[:2], keys.shape[1])
+    _call("scores", keys, queries, v, found)
+    return found
+
+
+@_scores.register_fake
+def _(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
+    return queries.new_empty(*queries.shape[:2], keys.shape[1])
+
+
+@torch.library.custom_op(
+    "captionlab::attention_gradients",
+    mutates_args=("key_gradient",),
+    schema="(Tensor keys, Tensor queries, Tensor gradient, Tensor(a!) key_gradient) -> (Tensor, Tensor)",
+)
+def _gradients(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor) -> tuple[Tensor, Tensor]:
+    assert key_gradient.is_contiguous()
+    found = queries.new_empty(queries.shape), keys.new_empty(keys.shape[0], keys.shape[2])
+    _call("gradients", keys, queries, gradient, key_gradient, *found)
+    return found
+
+
+@_gradients.register_fake
+def _(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor) -> tuple[Tensor, Tensor]:
+    return queries.new_empty(queries.shape), keys.new_empty(keys.shape[0], keys.shape[2])
+
+
+def _call(name: str, keys: Tensor, queries: Tensor, *others: Tensor) -> None:
+    assert _library is not None
+    tensors = [tensor.contiguous() for tensor in (keys, queries, *others)]
+    sizes = queries.shape[0], queries.shape[1], keys.shape[1], keys.shape[2]
+    getattr(_library, name)(
+        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
+        *map(ctypes.c_long, sizes),
+        ctypes.c_int(torch.get_num_threads()),
+    )
+
+
+def _built() -> Path:
+    """The library, compiled if this machine's is not in the cache."""
+    named = os.environ.get("CC")
+    compiler = shlex.split(named) if named else [next(filter(shutil.which, COMPILERS), COMPILERS[0])]
+    # What the compiler knows of itself and of the processor.
+    macros = _run([*compiler, *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
+    name = hashlib.sha256(macros + SOURCE.read_bytes()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "captionlab"
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except (OSError, RuntimeError):  # no home, or one that cannot be written to
+        cache = Path(tempfile.mkdtemp(prefix="captionlab-"))
+    library = cache / f"attention-{name}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            _compile(compiler, Path(folder))
+            (Path(folder) / "library").replace(library)
+    return library
+
+
+def _compile(compiler: list[str], folder: Path) -> None:
+    for threads in THREADS:
+        try:
+            # In two steps: linked with -ffast-math, a library would switch off small numbers for the whole process.
+            _run([*compiler, *FLAGS, *threads, "-c", str(SOURCE), "-o", str(folder / "object")])
+            _run([*compiler, *threads, "-shared", str(folder / "object"), "-o", str(folder / "library")])
+            return
+        except subprocess.CalledProcessError:
+            if threads == THREADS[-1]:
+                raise
+
+
+def _run(command: list[str]) -> bytes:
+    return subprocess.run(command, capture_output=True, check=True, timeout=120).stdout
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        return f"{error.cmd[0]}: {said[0] if said else error.returncode}"
+    return str(error)
