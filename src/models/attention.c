@@ -25,17 +25,15 @@ void scores(const float *restrict keys, const float *restrict queries, const flo
         }
 }
 
-/* Adds to key_gradient; fills query_gradient, and v_gradient (image x unit) so that its sums do not depend on how many
- * threads there are. */
+/* Adds to key_gradient and to v_gradient, which is image x unit so that its sums do not depend on how many threads there
+ * are; fills query_gradient. */
 void gradients(const float *restrict keys, const float *restrict queries, const float *restrict gradient,
-               float *restrict key_gradient, float *restrict query_gradient, float *restrict v_gradient,
+               float *restrict key_gradient, float *restrict v_gradient, float *restrict query_gradient,
                long images, long captions, long regions, long units, int threads)
 {
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long image = 0; image < images; image++) {
         float *by_v = v_gradient + image * units;
-        for (long unit = 0; unit < units; unit++)
-            by_v[unit] = 0;
         for (long at = image * captions * units; at < (image + 1) * captions * units; at++)
             query_gradient[at] = 0;
         for (long region = 0; region < regions; region++) {

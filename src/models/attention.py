@@ -58,9 +58,11 @@ def add_gradients(
     v: Float[Tensor, " attention"],
     gradient: Float[Tensor, "image caption region"],
     key_gradient: Float[Tensor, "image region attention"],
-    v_gradient: Float[Tensor, " attention"],
+    v_gradient: Float[Tensor, "image attention"],
 ) -> Float[Tensor, "image caption attention"]:
     """The backward pass of `scores`: adds to the gradients of keys and v, returns that of the queries.
+
+    That of v is still to be summed over the images.
 
     Gradients of keys and queries are those before the exponential, still to be multiplied by 4 v.
 
@@ -74,13 +76,14 @@ def add_gradients(
         slope = (halves - halves * halves) * own
         # Both over the regions first: one loop, in which the compiler divides once for the two of them.
         by_v, by_query = (halves * own).sum(dim=2), slope.sum(dim=2)
-        v_gradient -= 2 * by_v.sum(dim=(0, 1))
+        v_gradient -= 2 * by_v.sum(dim=1)
         key_gradient += slope.sum(dim=1)
         return by_query
     query_gradient = torch.empty_like(queries)
     for images, halves in _chunks(keys, queries):
         own = gradient[images]
-        v_gradient.sub_(torch.mv(halves.flatten(0, 2).T, own.flatten()), alpha=2)
+        by_v = torch.bmm(own.flatten(1).unsqueeze(1), halves.flatten(1, 2))
+        v_gradient[images].sub_(by_v[:, 0], alpha=2)
         slope = torch.addcmul(halves, halves, halves, value=-1, out=halves)  # a quarter of tanh's derivative
         torch.matmul(own.unsqueeze(2), slope, out=query_gradient[images].unsqueeze(2))
         key_gradient[images] += slope.mul_(own.unsqueeze(-1)).sum(dim=1)

@@ -77,12 +77,10 @@ def add_gradients(
     queries: Float[Tensor, "image caption attention"],
     gradient: Float[Tensor, "image caption region"],
     key_gradient: Float[Tensor, "image region attention"],
-    v_gradient: Float[Tensor, " attention"],
+    v_gradient: Float[Tensor, "image attention"],
 ) -> Float[Tensor, "image caption attention"]:
     """As `attention.add_gradients`, for tensors that `serves` takes."""
-    by_query, by_v = _gradients(keys, queries, gradient, key_gradient)
-    v_gradient += by_v.sum(dim=0)
-    found: Tensor = by_query
+    found: Tensor = _gradients(keys, queries, gradient, key_gradient, v_gradient)
     return found
 
 
@@ -102,19 +100,19 @@ def _(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
 
 @torch.library.custom_op(
     "captionlab::attention_gradients",
-    mutates_args=("key_gradient",),
-    schema="(Tensor keys, Tensor queries, Tensor gradient, Tensor(a!) key_gradient) -> (Tensor, Tensor)",
+    mutates_args=("key_gradient", "v_gradient"),
+    schema="(Tensor keys, Tensor queries, Tensor gradient, Tensor(a!) key_gradient, Tensor(b!) v_gradient) -> Tensor",
 )
-def _gradients(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor) -> tuple[Tensor, Tensor]:
-    assert key_gradient.is_contiguous()
-    found = queries.new_empty(queries.shape), keys.new_empty(keys.shape[0], keys.shape[2])
-    _call("gradients", keys, queries, gradient, key_gradient, *found)
+def _gradients(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor, v_gradient: Tensor) -> Tensor:
+    assert key_gradient.is_contiguous() and v_gradient.is_contiguous()
+    found = queries.new_empty(queries.shape)
+    _call("gradients", keys, queries, gradient, key_gradient, v_gradient, found)
     return found
 
 
 @_gradients.register_fake
-def _(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor) -> tuple[Tensor, Tensor]:
-    return queries.new_empty(queries.shape), keys.new_empty(keys.shape[0], keys.shape[2])
+def _(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor, v_gradient: Tensor) -> Tensor:
+    return queries.new_empty(queries.shape)
 
 
 def _call(name: str, keys: Tensor, queries: Tensor, *others: Tensor) -> None:

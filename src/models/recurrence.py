@@ -129,9 +129,10 @@ class _Remembered(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *_: None) -> tuple[Tensor | None, ...]:
-        found = [ctx.gradients.take(name) for name in ("keys", "gates", "matrix", "bias", "v")]
-        if found[0] is not None:
-            found[0].mul_(4 * ctx.saved_tensors[0])
+        keys, *others, v = (ctx.gradients.take(name) for name in ("keys", "gates", "matrix", "bias", "v"))
+        if keys is not None:
+            keys.mul_(4 * ctx.saved_tensors[0])
+        found = keys, *others, None if v is None else v.sum(dim=0)
         return (None, None, *(None if x is None else x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
 
 
@@ -213,7 +214,7 @@ def step_back(
     d_looked: Float[Tensor, "image caption region"],
     d_weighed: Float[Tensor, "image caption region"],
     key_gradient: Float[Tensor, "image region attention"],
-    v_gradient: Float[Tensor, " attention"],
+    v_gradient: Float[Tensor, "image attention"],
     d_inputs: Float[Tensor, "image caption gate"],
     d_product: Float[Tensor, "image caption product"],
 ) -> State:
@@ -373,7 +374,7 @@ class _Recurrence(torch.autograd.Function):
         images, positions = hidden.shape[:2]
         d_product = hidden.new_empty(images * positions, matrix.shape[0])
         before = hidden.new_empty(images * positions, size)
-        d_keys, d_v = ctx.gradients.zeros("keys", keys), ctx.gradients.zeros("v", v)
+        d_keys, d_v = ctx.gradients.zeros("keys", keys), ctx.gradients.zeros("v", keys[:, 0])
         back_hidden = hidden_0.new_zeros(hidden_0.shape[0], 0, size, dtype=wide)
         back_cell = d_content.to(wide)
         ends = list(torch.tensor(ctx.active).cumsum(0).tolist())
