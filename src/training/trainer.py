@@ -220,7 +220,10 @@ class Trainer(Generic[P]):
                 self._halve(len(mine), run, error)
         add_up(self._learning(), self.group)
         self.scaler.unscale_(self.optimiser)
-        norm = float(nn.utils.clip_grad_norm_(self._learning(), train.clip_norm))
+        gradients = [parameter.grad for parameter in self._learning() if parameter.grad is not None]
+        norm = float(total := nn.utils.get_total_norm(gradients))
+        if norm > train.clip_norm:
+            nn.utils.clip_grads_with_norm_(self._learning(), train.clip_norm, total)
         # A norm that is no number is the scaler's business, where there is one and it scales: it leaves the step out
         # itself.
         scaled_too_far = self.scaler.is_enabled() and not np.isfinite(norm) and self.scaler.get_scale() > 1
