@@ -47,7 +47,7 @@ def ready() -> bool:
     global _library, _failure
     if _library is None and _failure is None:
         try:
-            _library = ctypes.CDLL(str(_built()))
+            _library = _loaded()
         except (OSError, subprocess.SubprocessError) as error:
             _failure = _reason(error)
     return _library is not None
@@ -126,34 +126,40 @@ def _call(name: str, keys: Tensor, queries: Tensor, *others: Tensor) -> None:
     )
 
 
-def _built() -> Path:
+def _loaded() -> ctypes.CDLL:
     """The library, compiled if this machine's is not in the cache."""
     named = os.environ.get("CC")
     compiler = shlex.split(named) if named else [next(filter(shutil.which, COMPILERS), COMPILERS[0])]
     # What the compiler knows of itself and of the processor.
     macros = _run([*compiler, *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
-    name = hashlib.sha256(macros + SOURCE.read_bytes()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "captionlab"
+    name = f"attention-{hashlib.sha256(macros + SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    cache = _cache()
+    if cache is not None and (cache / name).exists():
+        return ctypes.CDLL(str(cache / name))
+    with tempfile.TemporaryDirectory(prefix="captionlab-", dir=cache) as folder:
+        library = Path(folder) / name
+        _compile(compiler, library)
+        return ctypes.CDLL(str(library if cache is None else library.replace(cache / name)))
+
+
+def _cache() -> Path | None:
+    """Where libraries are kept; nothing if there is no home, or one that cannot be written to."""
     try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "captionlab"
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):
-            pass
-    except (OSError, RuntimeError):  # no home, or one that cannot be written to
-        cache = Path(tempfile.mkdtemp(prefix="captionlab-"))
-    library = cache / f"attention-{name}.so"
-    if not library.exists():
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
-            _compile(compiler, Path(folder))
-            (Path(folder) / "library").replace(library)
-    return library
+            return cache
+    except (OSError, RuntimeError):
+        return None
 
 
-def _compile(compiler: list[str], folder: Path) -> None:
+def _compile(compiler: list[str], library: Path) -> None:
     for threads in THREADS:
         try:
-            # In two steps: linked with -ffast-math, a library would switch off small numbers for the whole process.
-            _run([*compiler, *FLAGS, *threads, "-c", str(SOURCE), "-o", str(folder / "object")])
-            _run([*compiler, *threads, "-shared", str(folder / "object"), "-o", str(folder / "library")])
+            # In two steps: linked with -ffast-math, a library would round small numbers to 0 in the whole process.
+            compiled = library.with_suffix(".o")
+            _run([*compiler, *FLAGS, *threads, "-c", str(SOURCE), "-o", str(compiled)])
+            _run([*compiler, *threads, "-shared", str(compiled), "-o", str(library)])
             return
         except subprocess.CalledProcessError:
             if threads == THREADS[-1]:

@@ -17,6 +17,7 @@ from src.data.vocabulary import Vocabulary
 from src.encoders.encoder import Encoder
 from src.encoders.heap import keep_freed_memory
 from src.errors import UserError
+from src.models import native
 from src.models.decoder import Decoder
 from src.models.ensemble import Ensemble, together
 from src.models.fusion import fusing
@@ -71,6 +72,7 @@ class RecurrentLearner(Learner[Batch]):
             self.kernels = "the decoder's steps and its loss run as kernels fused by TorchInductor"
             if self.few_shapes:
                 self.kernels += ", replayed as CUDA graphs while words are taught"
+        self.kernels += f"; {native.described(group.device)}"
         self.said_words = search.max_words
         self.teaching = self.forcing = TeacherForcing(
             decoder,
