@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -25,7 +26,8 @@ from torch import Tensor
 
 SOURCE = Path(__file__).with_name("attention.c")
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
+PROCESSOR = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+FLAGS = ("-O3", PROCESSOR, "-ffast-math", "-fPIC")
 THREADS = (("-fopenmp",), ())
 """Apple's compiler knows no OpenMP."""
 
