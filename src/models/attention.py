@@ -43,7 +43,8 @@ def scores(
         keys, queries: their `exponentials`.
     """
     if native.serves(keys):
-        return native.scores(keys, queries, v)
+        found: Tensor = native.scores(keys, queries, v)
+        return found
     if torch.compiler.is_compiling():
         return (_halves(keys, queries) * v).sum(dim=-1) * -2
     found = keys.new_empty(*queries.shape[:2], keys.shape[1])
@@ -70,7 +71,8 @@ def add_gradients(
         gradient: of the scores; each row sums to 0, as behind a softmax.
     """
     if native.serves(keys):
-        return native.add_gradients(keys, queries, gradient, key_gradient, v_gradient)
+        by_query: Tensor = native.add_gradients(keys, queries, gradient, key_gradient, v_gradient)
+        return by_query
     if torch.compiler.is_compiling():
         halves, own = _halves(keys, queries), gradient.unsqueeze(-1)
         slope = (halves - halves * halves) * own

@@ -64,38 +64,17 @@ def described(device: torch.device) -> str:
     return f"attention in PyTorch's operations, several times slower, for no C compiler works ({_failure})"
 
 
-def scores(
-    keys: Float[Tensor, "image region attention"],
-    queries: Float[Tensor, "image caption attention"],
-    v: Float[Tensor, " attention"],
-) -> Float[Tensor, "image caption region"]:
-    """As `attention.scores`, for tensors that `serves` takes."""
-    found: Tensor = _scores(keys, queries, v)
-    return found
-
-
-def add_gradients(
-    keys: Float[Tensor, "image region attention"],
-    queries: Float[Tensor, "image caption attention"],
-    gradient: Float[Tensor, "image caption region"],
-    key_gradient: Float[Tensor, "image region attention"],
-    v_gradient: Float[Tensor, "image attention"],
-) -> Float[Tensor, "image caption attention"]:
-    """As `attention.add_gradients`, for tensors that `serves` takes."""
-    found: Tensor = _gradients(keys, queries, gradient, key_gradient, v_gradient)
-    return found
-
-
 @torch.library.custom_op(
     "captionlab::attention_scores", mutates_args=(), schema="(Tensor keys, Tensor queries, Tensor v) -> Tensor"
 )
-def _scores(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
+def scores(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
+    """As `attention.scores`, for tensors that `serves` takes."""
     found = queries.new_empty(*queries.shape[:2], keys.shape[1])
     _call("scores", keys, queries, v, found)
     return found
 
 
-@_scores.register_fake
+@scores.register_fake
 def _(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
     return queries.new_empty(*queries.shape[:2], keys.shape[1])
 
@@ -105,14 +84,15 @@ def _(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
     mutates_args=("key_gradient", "v_gradient"),
     schema="(Tensor keys, Tensor queries, Tensor gradient, Tensor(a!) key_gradient, Tensor(b!) v_gradient) -> Tensor",
 )
-def _gradients(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor, v_gradient: Tensor) -> Tensor:
+def add_gradients(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor, v_gradient: Tensor) -> Tensor:
+    """As `attention.add_gradients`, for tensors that `serves` takes."""
     assert key_gradient.is_contiguous() and v_gradient.is_contiguous()
     found = queries.new_empty(queries.shape)
     _call("gradients", keys, queries, gradient, key_gradient, v_gradient, found)
     return found
 
 
-@_gradients.register_fake
+@add_gradients.register_fake
 def _(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor, v_gradient: Tensor) -> Tensor:
     return queries.new_empty(queries.shape)
 
