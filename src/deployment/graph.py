@@ -59,13 +59,13 @@ class Looker(nn.Module):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
-    def forward(self, pixels: UInt8[Tensor, "image row column 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Regions, exponentials of their keys, their projection onto the gates, first hidden state and cell."""
+    def forward(self, pixels: UInt8[Tensor, "image row column 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Regions, exponentials of their keys, first hidden state and cell."""
         grids = self.encoder(pixels.permute(0, 3, 1, 2)).to(torch.float16)  # as the cache keeps them
         memory, state = self.decoder.begin(grids)
         hidden = state.hidden.squeeze(1)
         cell = state.cell.squeeze(1) if self.decoder.cell_size else hidden
-        return memory.regions, memory.keys, memory.gates, hidden, cell
+        return memory.regions, memory.keys, hidden, cell
 
 
 class Graph(nn.Module):
@@ -95,7 +95,7 @@ class Graph(nn.Module):
 
         Words are ids, `<pad>` (0) behind a caption's end. Where fewer captions exist than beams, a score is `NEVER`.
         """
-        regions, keys, gates, hidden, cell = self.looker(pixels)
+        regions, keys, hidden, cell = self.looker(pixels)
         beams, most = self.settings.beam_size, self.settings.max_words
         images = pixels.shape[0]
 
@@ -118,15 +118,15 @@ class Graph(nn.Module):
         )
 
         def grow(*carried: Tensor) -> tuple[Tensor, ...]:
-            return self._grow(Beams(*carried), regions, keys, gates)
+            return self._grow(Beams(*carried), regions, keys)
 
         end = Beams(*while_loop(_running, grow, tuple(start)))  # type: ignore[no-untyped-call]
         return end.done_words, end.done_log, end.done_score
 
-    def _grow(self, now: Beams, regions: Tensor, keys: Tensor, gates: Tensor) -> tuple[Tensor, ...]:
+    def _grow(self, now: Beams, regions: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
         """One word more for every beam."""
         beams, most, penalty = self.settings.beam_size, self.settings.max_words, self.settings.length_penalty
-        scores, hidden, cell = self._next(now, regions, keys, gates)
+        scores, hidden, cell = self._next(now, regions, keys)
         length = now.length + 1
         place = torch.arange(most)
         if block := self.settings.block_ngrams:
@@ -161,7 +161,7 @@ class Graph(nn.Module):
         )  # fmt: skip
         return tuple(following)
 
-    def _next(self, now: Beams, regions: Tensor, keys: Tensor, gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _next(self, now: Beams, regions: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities of the next word, hidden state and cell: `Decoder.next` without changes in place."""
         decoder = self.decoder
         size = decoder.config.hidden_size
@@ -171,8 +171,8 @@ class Graph(nn.Module):
         query = exponentials(product[..., width:-1])
         halves = 1.0 / (keys.unsqueeze(1) * query.unsqueeze(2) + 1.0)  # image beam region attention
         looked = (torch.matmul(halves, decoder.score) * -2.0).softmax(dim=-1)
-        weighed = looked * product[..., -1:].sigmoid()
-        inputs = decoder.word_gates(embedded) + torch.matmul(weighed, gates)
+        context = torch.matmul(looked * product[..., -1:].sigmoid(), regions)
+        inputs = decoder.word_gates(embedded) + decoder.region_gates(context)
         recurrent = product[..., :width]
         if decoder.config.rnn == "lstm":
             enter, forget, candidate, leave = (inputs + recurrent).chunk(4, dim=-1)
@@ -183,7 +183,7 @@ class Graph(nn.Module):
             candidate = (inputs[..., 2 * size :] + reset * recurrent[..., 2 * size :]).tanh()
             hidden = candidate + update * (now.hidden - candidate)
             cell = hidden.clone()
-        known = torch.cat([hidden, torch.matmul(weighed, regions), embedded], dim=-1)
+        known = torch.cat([hidden, context, embedded], dim=-1)
         logits = decoder.vocab(decoder.output(known).tanh())
         return logits.log_softmax(dim=-1) + self.impossible, hidden, cell
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.models.fusion import Fuse, as_written
-from src.models.recurrence import GATES, Gradients, Memory, State, Weights, recur, remember, step
+from src.models.recurrence import GATES, Gradients, Memory, State, Weights, recur, remember, remember_to_teach, step
 
 
 class DecoderConfig(BaseModel):
@@ -116,7 +116,10 @@ class Decoder(nn.Module):
 
     def begin(self, grids: Float[Tensor, "image region feature"], captions: int = 1) -> tuple[Memory, State]:
         """Look at the images: their memory, and the state of `captions` captions each before the first word."""
-        return self._look(grids, captions, None)
+        dtype = self._dtype(grids)
+        regions = self._regions(grids)
+        memory = remember(regions, self.key(regions), self._weights(self.region_gates.weight), dtype)
+        return memory, self._start(memory, captions)
 
     def next(
         self, words: Int[Tensor, "image caption"], memory: Memory, state: State
@@ -127,8 +130,8 @@ class Decoder(nn.Module):
         """
         embedded = self.embedding(words)
         outcome = step(self.config.rnn, self.word_gates(embedded), memory, state)
-        weighed = outcome.attention * outcome.openness
-        logits: Tensor = self.vocab(self._features(outcome.state.hidden, weighed, memory.regions, embedded))
+        assert outcome.context is not None
+        logits: Tensor = self.vocab(self._features(outcome.state.hidden, outcome.context, embedded))
         return logits.float().log_softmax(dim=-1), outcome.state, outcome.attention
 
     @staticmethod
@@ -139,8 +142,8 @@ class Decoder(nn.Module):
     @staticmethod
     def keep(memory: Memory, state: State, images: Bool[Tensor, " image"]) -> tuple[Memory, State]:
         """Memory and state of some of the images."""
-        regions, keys, gates = (values[images] for values in (memory.regions, memory.keys, memory.gates))
-        return Memory(regions, keys, gates, memory.weights), State(*(values[images] for values in state))
+        regions, keys = memory.regions[images], memory.keys[images]
+        return Memory(regions, keys, regions, memory.weights), State(*(values[images] for values in state))
 
     def forward(
         self,
@@ -162,8 +165,12 @@ class Decoder(nn.Module):
 
     def look(self, grids: Float[Tensor, "image region feature"], captions: int) -> Seen:
         """Look at the images, for teaching `captions` captions each."""
-        gradients = Gradients()
-        return Seen(*self._look(grids, captions, gradients), gradients)
+        dtype, gradients = self._dtype(grids), Gradients()
+        regions = self._regions(grids)
+        memory = remember_to_teach(
+            regions, self.key(regions), self.region_gates(regions), self._weights(), dtype, gradients
+        )
+        return Seen(memory, self._start(memory, captions), gradients)
 
     def teach(
         self,
@@ -180,7 +187,7 @@ class Decoder(nn.Module):
             looked: the attention of these same steps, if they were computed before.
         """
         # Rounded at once: whatever reads it would round it.
-        embedded = self.dropout(self.embedding(inputs).to(seen.memory.gates.dtype))
+        embedded = self.dropout(self.embedding(inputs).to(seen.memory.regions.dtype))
         recurred = recur(
             self.config.rnn,
             active,
@@ -191,21 +198,24 @@ class Decoder(nn.Module):
             looked,
             self.fuse,
         )
-        features = self._features(recurred.hidden, recurred.weighed, seen.memory.regions, embedded, said)
+        context = torch.bmm(recurred.weighed.to(embedded.dtype), seen.memory.regions)
+        features = self._features(recurred.hidden, context, embedded, said)
         return Taught(features, recurred.attention, recurred.state)
 
-    def _look(
-        self, grids: Float[Tensor, "image region feature"], captions: int, gradients: Gradients | None
-    ) -> tuple[Memory, State]:
-        """The memory of regions with their positions, and the first state."""
-        dtype = self._dtype(grids)
-        position = (self.row + self.column).flatten(0, 1).to(dtype)  # or sums would be twice as wide
-        regions = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
-        weights = Weights(self.recurrent.weight, self.recurrent.bias, self.score)
-        memory = remember(regions, self.key(regions), self.region_gates(regions), weights, dtype, gradients)
-        start = self.start(regions.mean(dim=1)).tanh().unsqueeze(1).expand(-1, captions, -1)
+    def _regions(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "image region hidden"]:
+        """The regions, each with its position."""
+        position = (self.row + self.column).flatten(0, 1).to(self._dtype(grids))  # or sums would be twice as wide
+        regions: Tensor = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
+        return regions
+
+    def _weights(self, context: Tensor | None = None) -> Weights:
+        return Weights(self.recurrent.weight, self.recurrent.bias, self.score, context)
+
+    def _start(self, memory: Memory, captions: int) -> State:
+        """The state of captions before their first word."""
+        start = self.start(memory.regions.mean(dim=1)).tanh().unsqueeze(1).expand(-1, captions, -1)
         hidden, content = start.split([self.config.hidden_size, self.cell_size], -1)
-        return memory, State(hidden.to(dtype), content.to(memory.weights.v.dtype))
+        return State(hidden.to(memory.weights.matrix.dtype), content.to(memory.weights.v.dtype))
 
     def _normalised(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "image region feature"]:
         # Autocast would have it in single precision, although what follows is rounded anyway.
@@ -217,13 +227,11 @@ class Decoder(nn.Module):
     def _features(
         self,
         hidden: Float[Tensor, "image position hidden"],
-        weighed: Float[Tensor, "image position region"],
-        regions: Float[Tensor, "image region hidden"],
+        context: Float[Tensor, "image position hidden"],
         embedded: Float[Tensor, "image position embedding"],
         said: Int[Tensor, " word"] | None = None,
     ) -> Float[Tensor, "*position feature"]:
         """What the next word is told from, at every position or at those in `said`."""
-        context = torch.bmm(weighed.to(regions.dtype), regions)
         features: Tensor = self.output(torch.cat([hidden, context, embedded.to(hidden.dtype)], dim=-1))
         if said is not None:  # few positions hold no word, and here a position is narrower than before
             features = features.flatten(0, 1).index_select(0, said)

@@ -2,8 +2,9 @@
 
 `step` is the only place where a cell and its attention are computed; searches call it word by word, `recur` calls it
 for teacher forcing. A context vector only ever enters the gates through a matrix, and that product is a weighted sum of
-per-region products: regions are projected onto the gates once per image, so that a step costs one matrix product with
-the hidden state, one attention and one weighted sum.
+per-region products. Which of the two costs less depends on how many words are to come: teacher forcing projects the
+regions onto the gates once per image, so that a step costs one matrix product with the hidden state, one attention and
+one weighted sum; a search, whose image has fewer words than regions, projects each word's context.
 
 The backward pass is written out (Werbos 1990): gradients of weights and of image-side tensors come from one matrix
 product over all steps instead of one each, and nothing of the size image x caption x region x attention is kept. Steps
@@ -35,11 +36,13 @@ class Weights(NamedTuple):
     Attributes:
         matrix, bias: hidden state -> gates, attention query, openness of the context gate.
         v: how attention units add up to a score; single precision at least.
+        context: context -> gates; none where the regions are projected onto them.
     """
 
     matrix: Float[Tensor, "product hidden"]
     bias: Float[Tensor, " product"]
     v: Float[Tensor, " attention"]
+    context: Float[Tensor, "gate hidden"] | None = None
 
 
 class Memory(NamedTuple):
@@ -48,12 +51,12 @@ class Memory(NamedTuple):
     Attributes:
         regions: the regions themselves, for the words' output layer.
         keys: `attention.exponentials` of their keys.
-        gates: their projection onto the gates.
+        values: what attention sums up: their projection onto the gates, or themselves if there is a `weights.context`.
     """
 
     regions: Float[Tensor, "image region hidden"]
     keys: Float[Tensor, "image region attention"]
-    gates: Float[Tensor, "image region gate"]
+    values: Float[Tensor, "image region value"]
     weights: Weights
 
 
@@ -90,42 +93,58 @@ class Gradients:
 def remember(
     regions: Float[Tensor, "image region hidden"],
     keys: Float[Tensor, "image region attention"],
-    gates: Float[Tensor, "image region gate"],
     weights: Weights,
     dtype: torch.dtype,
-    gradients: Gradients | None = None,
 ) -> Memory:
-    """What steps need to know, in the precisions that they compute in.
+    """What the steps of a search need to know, in the precisions that they compute in. Only the regions are
+    differentiable.
 
     Args:
         keys: of the regions, not yet their exponentials.
+        weights: with that of the context.
         dtype: of the matrix products.
-        gradients: where `recur` leaves those of this memory; without it nothing but the regions is differentiable.
     """
-    if gradients is None:
-        keys, gates, *converted = _known(dtype, keys, gates, *weights)
-    else:
-        keys, gates, *converted = _Remembered.apply(gradients, dtype, keys, gates, *weights)
+    keys, matrix, bias, v = _known(dtype, keys, weights.matrix, weights.bias, weights.v)
+    assert weights.context is not None
+    return Memory(regions, keys, regions, Weights(matrix, bias, v, weights.context.to(dtype)))
+
+
+def remember_to_teach(
+    regions: Float[Tensor, "image region hidden"],
+    keys: Float[Tensor, "image region attention"],
+    gates: Float[Tensor, "image region gate"],
+    weights: Weights,
+    dtype: torch.dtype,
+    gradients: Gradients,
+) -> Memory:
+    """What the steps of teacher forcing need to know; arguments as those of `remember`.
+
+    Args:
+        weights: without that of the context.
+        gradients: where `recur` leaves those of this memory.
+    """
+    keys, gates, *converted = _Remembered.apply(gradients, dtype, keys, gates, weights.matrix, weights.bias, weights.v)
     return Memory(regions, keys, gates, Weights(*converted))
 
 
-def _known(
-    dtype: torch.dtype, keys: Tensor, gates: Tensor, matrix: Tensor, bias: Tensor, v: Tensor
-) -> tuple[Tensor, ...]:
+def _known(dtype: torch.dtype, keys: Tensor, matrix: Tensor, bias: Tensor, v: Tensor) -> tuple[Tensor, ...]:
     wide = torch.promote_types(dtype, torch.float32)
-    return attention.exponentials(keys), gates.to(dtype), matrix.to(dtype), bias.to(dtype), v.to(wide)
+    return attention.exponentials(keys), matrix.to(dtype), bias.to(dtype), v.to(wide)
 
 
 class _Remembered(torch.autograd.Function):
     """Passes the sums on when all steps have added to them; autograd itself brings nothing."""
 
     @staticmethod
-    def forward(ctx: Any, gradients: Gradients, dtype: torch.dtype, *entered: Tensor) -> tuple[Tensor, ...]:
-        known = _known(dtype, *entered)
+    def forward(
+        ctx: Any, gradients: Gradients, dtype: torch.dtype, keys: Tensor, gates: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.dtypes = [x.dtype for x in (keys, gates, *weights)]
+        keys, matrix, bias, v = _known(dtype, keys, *weights)
         ctx.set_materialize_grads(False)
-        ctx.gradients, ctx.dtypes = gradients, [x.dtype for x in entered]
-        ctx.save_for_backward(known[-1])
-        return known
+        ctx.gradients = gradients
+        ctx.save_for_backward(v)
+        return keys, gates.to(dtype), matrix, bias, v
 
     @staticmethod
     def backward(ctx: Any, *_: None) -> tuple[Tensor | None, ...]:
@@ -152,6 +171,7 @@ class Step(NamedTuple):
         query: its exponential.
         gates: after their non-linearities: LSTM input, forget, candidate, output; GRU reset, update, candidate, and the
             candidate's share of the hidden state as it is before the reset gate.
+        context: what was seen, unless the regions are projected onto the gates.
     """
 
     state: State
@@ -159,6 +179,7 @@ class Step(NamedTuple):
     openness: Float[Tensor, "image caption 1"]
     query: Float[Tensor, "image caption attention"]
     gates: tuple[Float[Tensor, "image caption hidden"], ...]
+    context: Float[Tensor, "image caption hidden"] | None = None
 
 
 def step(
@@ -183,7 +204,9 @@ def step(
     if looked is None:
         looked = attention.scores(memory.keys, query, weights.v).softmax(dim=-1)
     openness = product[..., -1:].to(wide).sigmoid()
-    seen = torch.bmm((looked * openness).to(memory.gates.dtype), memory.gates)
+    seen, context = torch.bmm((looked * openness).to(memory.values.dtype), memory.values), None
+    if weights.context is not None:
+        seen, context = functional.linear(seen, weights.context), seen
     recurrent = product[..., :gate_size].to(wide)
     inputs = torch.split(word_gates.to(wide) + seen, hidden, dim=-1)
     added = torch.split(recurrent, hidden, dim=-1)
@@ -192,12 +215,12 @@ def step(
         gates = enter.sigmoid(), forget.sigmoid(), _tanh(candidate), leave.sigmoid()
         content = gates[1] * state.cell + gates[0] * gates[2]
         following = State((gates[3] * _tanh(content)).to(state.hidden.dtype), content)
-        return Step(following, looked, openness, query, gates)
+        return Step(following, looked, openness, query, gates, context)
     reset, update = (inputs[0] + added[0]).sigmoid(), (inputs[1] + added[1]).sigmoid()
     candidate = _tanh(torch.addcmul(inputs[2], reset, added[2]))
     new = torch.lerp(candidate, state.hidden.to(wide), update)
     following = State(new.to(state.hidden.dtype), state.cell)
-    return Step(following, looked, openness, query, (reset, update, candidate, added[2]))
+    return Step(following, looked, openness, query, (reset, update, candidate, added[2]), context)
 
 
 def _tanh(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
@@ -255,7 +278,7 @@ def step_back(
         back_cell = d_state.cell
     d_inputs.copy_(d_in)
     looked, opened = done.attention, done.openness
-    d_w = torch.bmm(d_inputs, memory.gates.transpose(1, 2)).to(wide) + d_weighed
+    d_w = torch.bmm(d_inputs, memory.values.transpose(1, 2)).to(wide) + d_weighed
     d_open = (d_w * looked).sum(dim=-1, keepdim=True)
     d_look = d_w * opened + d_looked
     d_score = looked * (d_look - (looked * d_look).sum(dim=-1, keepdim=True))
@@ -299,7 +322,8 @@ def recur(
         looked: the attention, if these steps were computed before.
         fuse: how a step and its backward pass are run.
     """
-    known = memory.keys, memory.gates, *memory.weights
+    weights = memory.weights
+    known = memory.keys, memory.values, weights.matrix, weights.bias, weights.v
     hidden, attended, weighed, content = _Recurrence.apply(
         cell, tuple(active), gradients, looked, fuse, word_gates, *known, *state
     )

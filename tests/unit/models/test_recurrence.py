@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models import attention
-from src.models.recurrence import GATES, Gradients, State, Weights, recur, remember
+from src.models.recurrence import GATES, Gradients, State, Weights, recur, remember_to_teach
 
 CELLS = ["lstm", "gru"]
 
@@ -78,7 +78,7 @@ def run(rnn: str, active: tuple[int, ...], *entered: Tensor) -> tuple[Tensor, ..
     words, gates, keys, matrix, bias, v, hidden, content = entered
     start = State(*(values.unsqueeze(1).expand(-1, active[0], -1) for values in (hidden, content)))
     gradients = Gradients()
-    memory = remember(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
+    memory = remember_to_teach(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
     found = recur(rnn, active, words, memory, start, gradients)
     return found.hidden, found.attention, found.weighed, *found.state
 
@@ -97,7 +97,7 @@ def test_steps_in_two_parts_are_the_steps_in_one(rnn, known):
     words, gates, keys, matrix, bias, v, hidden, content = entered
     whole = run(rnn, (3, 2, 1), *entered)
     gradients = Gradients()
-    memory = remember(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
+    memory = remember_to_teach(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
     state = State(*(values.unsqueeze(1).expand(-1, 3, -1) for values in (hidden, content)))
     parts = []
     for active, here in (((3,), slice(0, 3)), ((2, 1), slice(3, 6))):
