@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.models.fusion import Fuse, as_written
-from src.models.recurrence import GATES, Gradients, Memory, State, Weights, recur, remember, remember_to_teach, step
+from src.models.memory import Gradients, Memory, Weights, remember
+from src.models.recurrence import GATES, State, Trace, recur, step
 
 
 class DecoderConfig(BaseModel):
@@ -116,10 +117,7 @@ class Decoder(nn.Module):
 
     def begin(self, grids: Float[Tensor, "image region feature"], captions: int = 1) -> tuple[Memory, State]:
         """Look at the images: their memory, and the state of `captions` captions each before the first word."""
-        dtype = self._dtype(grids)
-        regions = self._regions(grids)
-        memory = remember(regions, self.key(regions), self._weights(self.region_gates.weight), dtype)
-        return memory, self._start(memory, captions)
+        return self._look(grids, captions, None)
 
     def next(
         self, words: Int[Tensor, "image caption"], memory: Memory, state: State
@@ -130,7 +128,6 @@ class Decoder(nn.Module):
         """
         embedded = self.embedding(words)
         outcome = step(self.config.rnn, self.word_gates(embedded), memory, state)
-        assert outcome.context is not None
         logits: Tensor = self.vocab(self._features(outcome.state.hidden, outcome.context, embedded))
         return logits.float().log_softmax(dim=-1), outcome.state, outcome.attention
 
@@ -143,7 +140,7 @@ class Decoder(nn.Module):
     def keep(memory: Memory, state: State, images: Bool[Tensor, " image"]) -> tuple[Memory, State]:
         """Memory and state of some of the images."""
         regions, keys = memory.regions[images], memory.keys[images]
-        return Memory(regions, keys, regions, memory.weights), State(*(values[images] for values in state))
+        return Memory(regions, keys, memory.weights), State(*(values[images] for values in state))
 
     def forward(
         self,
@@ -165,12 +162,9 @@ class Decoder(nn.Module):
 
     def look(self, grids: Float[Tensor, "image region feature"], captions: int) -> Seen:
         """Look at the images, for teaching `captions` captions each."""
-        dtype, gradients = self._dtype(grids), Gradients()
-        regions = self._regions(grids)
-        memory = remember_to_teach(
-            regions, self.key(regions), self.region_gates(regions), self._weights(), dtype, gradients
-        )
-        return Seen(memory, self._start(memory, captions), gradients)
+        gradients = Gradients()
+        memory, start = self._look(grids, captions, gradients)
+        return Seen(memory, start, gradients)
 
     def teach(
         self,
@@ -179,12 +173,12 @@ class Decoder(nn.Module):
         inputs: Int[Tensor, "image position"],
         active: Sequence[int],
         said: Int[Tensor, " word"],
-        looked: Float[Tensor, "image position region"] | None = None,
+        trace: Trace | None = None,
     ) -> Taught:
         """Steps of teacher forcing, from `state` on; arguments as in `forward`, for these steps alone.
 
         Args:
-            looked: the attention of these same steps, if they were computed before.
+            trace: of these same steps, if they are computed twice.
         """
         # Rounded at once: whatever reads it would round it.
         embedded = self.dropout(self.embedding(inputs).to(seen.memory.regions.dtype))
@@ -195,27 +189,24 @@ class Decoder(nn.Module):
             seen.memory,
             State(state.hidden[:, : active[0]], state.cell[:, : active[0]]),
             seen.gradients,
-            looked,
+            trace,
             self.fuse,
         )
-        context = torch.bmm(recurred.weighed.to(embedded.dtype), seen.memory.regions)
-        features = self._features(recurred.hidden, context, embedded, said)
+        features = self._features(recurred.hidden, recurred.context, embedded, said)
         return Taught(features, recurred.attention, recurred.state)
 
-    def _regions(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "image region hidden"]:
-        """The regions, each with its position."""
-        position = (self.row + self.column).flatten(0, 1).to(self._dtype(grids))  # or sums would be twice as wide
-        regions: Tensor = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
-        return regions
-
-    def _weights(self, context: Tensor | None = None) -> Weights:
-        return Weights(self.recurrent.weight, self.recurrent.bias, self.score, context)
-
-    def _start(self, memory: Memory, captions: int) -> State:
-        """The state of captions before their first word."""
-        start = self.start(memory.regions.mean(dim=1)).tanh().unsqueeze(1).expand(-1, captions, -1)
+    def _look(
+        self, grids: Float[Tensor, "image region feature"], captions: int, gradients: Gradients | None
+    ) -> tuple[Memory, State]:
+        """The memory of regions with their positions, and the first state."""
+        dtype = self._dtype(grids)
+        position = (self.row + self.column).flatten(0, 1).to(dtype)  # or sums would be twice as wide
+        regions = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
+        weights = Weights(self.recurrent.weight, self.recurrent.bias, self.score, self.region_gates.weight)
+        memory = remember(regions, self.key(regions), weights, dtype, gradients)
+        start = self.start(regions.mean(dim=1)).tanh().unsqueeze(1).expand(-1, captions, -1)
         hidden, content = start.split([self.config.hidden_size, self.cell_size], -1)
-        return State(hidden.to(memory.weights.matrix.dtype), content.to(memory.weights.v.dtype))
+        return memory, State(hidden.to(dtype), content.to(memory.weights.v.dtype))
 
     def _normalised(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "image region feature"]:
         # Autocast would have it in single precision, although what follows is rounded anyway.

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from src.models.decoder import Decoder, DecoderConfig
-from src.models.recurrence import Memory, State
+from src.models.memory import Memory
+from src.models.recurrence import State
 
 
 class Ensemble(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,13 +17,14 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 from src.decoding.describe import describe
 from src.decoding.search import UNSAID, Speaker
 from src.encoders.encoder import Encoder
-from src.models.decoder import Decoder, Seen, Taught
+from src.models.decoder import Decoder, Seen
 from src.models.fusion import Fuse, as_written
+from src.models.recurrence import Trace
 from src.precision import autocast
 from src.training.batches import Batch
 from src.training.learner import Losses, Teaching
 
-ROWS = 1280
+ROWS = 640
 """Words whose logits exist at one time."""
 PARTS = 2
 """Times the square root of the number of steps: the parts of a batch that are computed twice. The states between them
@@ -52,8 +53,8 @@ class TeacherForcing(Teaching[Batch]):
         Args:
             encoder: turns the pixels of batches that hold pixels into grids; learns when its parameters do.
             coverage: work out the doubly stochastic term too.
-            checkpointing: keep only what is known of the images, the attention, and the states between groups of
-                steps, and compute the rest again in the backward pass (Chen et al. 2016).
+            checkpointing: keep only what is known of the images, the attention and the states, and compute the rest
+                again in the backward pass, some steps at a time (Chen et al. 2016).
             speech: the words, and how `examine` searches for captions.
         """
         super().__init__()
@@ -127,7 +128,7 @@ class TeacherForcing(Teaching[Batch]):
             if part is parts[-1]:  # the backward pass begins with it: what it keeps would be computed again at once
                 taught.append(self.decoder.teach(*given))
             else:
-                taught.append(checkpoint(_Again(self.decoder.teach), *given, use_reentrant=False))
+                taught.append(checkpoint(self.decoder.teach, *given, Trace(), use_reentrant=False))
             state = taught[-1].state
         # Smoothing is of what people wrote: a word that was drawn is rewarded or it is not.
         smoothing = self.label_smoothing if self.training and weights is None else 0.0
@@ -141,20 +142,6 @@ class TeacherForcing(Teaching[Batch]):
             self.decoder.fuse,
         )
         return nats, torch.cat([one.attention for one in taught], dim=1)
-
-
-class _Again:
-    """Some steps that are computed twice: where they look is remembered, for that is little to keep and much to
-    compute."""
-
-    def __init__(self, teach: Callable[..., Taught]) -> None:
-        self._teach = teach
-        self._looked: Tensor | None = None
-
-    def __call__(self, *given: Any) -> Taught:
-        taught = self._teach(*given, self._looked)
-        self._looked = taught.attention.detach()
-        return taught
 
 
 class Part(NamedTuple):
@@ -324,8 +311,8 @@ def _nats_and_errors(
 def _weighed(
     logits: Float[Tensor, "word vocab"], targets: Int[Tensor, " word"], shares: Float[Tensor, " word"], smoothing: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "word vocab"], Float[Tensor, "word 1"]]:
-    """The loss, the exponentials of the logits, and their sums."""
-    logits = logits - logits.amax(dim=1, keepdim=True)
+    """The loss, the exponentials of the logits in their place, and their sums."""
+    logits = logits.sub_(logits.amax(dim=1, keepdim=True))
     expected = logits.gather(1, targets.unsqueeze(1))[:, 0] * (1 - smoothing)
     if smoothing:
         expected = expected + logits.mean(dim=1) * smoothing

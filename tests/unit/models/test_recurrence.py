@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from src.models import attention
-from src.models.recurrence import GATES, Gradients, State, Weights, recur, remember_to_teach
+from src.models.memory import Gradients, Weights, remember
+from src.models.recurrence import GATES, State, Trace, recur
 
 CELLS = ["lstm", "gru"]
 
@@ -57,17 +58,18 @@ def test_attention_with_enormous_keys_still_sums_to_one():
 
 
 def tensors(rnn: str, images: int = 2, hidden: int = 3, units: int = 4, positions: int = 6) -> list[Tensor]:
-    """Word gates, region gates, keys, matrix, bias, v, hidden, content; in double precision."""
+    """Word gates, regions, keys, matrix, bias, v, context matrix, hidden, content; in double precision."""
     torch.manual_seed(1)
     gates = GATES[rnn] * hidden
     content = hidden if rnn == "lstm" else 0
     shapes = [
         (images, positions, gates),
-        (images, 5, gates),
+        (images, 5, hidden),
         (images, 5, units),
         (gates + units + 1, hidden),
         (gates + units + 1,),
         (units,),
+        (gates, hidden),
         (images, hidden),
         (images, content),
     ]
@@ -75,12 +77,12 @@ def tensors(rnn: str, images: int = 2, hidden: int = 3, units: int = 4, position
 
 
 def run(rnn: str, active: tuple[int, ...], *entered: Tensor) -> tuple[Tensor, ...]:
-    words, gates, keys, matrix, bias, v, hidden, content = entered
+    words, regions, keys, *weights, hidden, content = entered
     start = State(*(values.unsqueeze(1).expand(-1, active[0], -1) for values in (hidden, content)))
     gradients = Gradients()
-    memory = remember_to_teach(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
+    memory = remember(regions, keys, Weights(*weights), torch.float64, gradients)
     found = recur(rnn, active, words, memory, start, gradients)
-    return found.hidden, found.attention, found.weighed, *found.state
+    return found.hidden, found.attention, found.context, *found.state
 
 
 @pytest.mark.parametrize("rnn", CELLS)
@@ -91,28 +93,31 @@ def test_the_backward_pass_is_the_derivative_of_the_forward_pass(rnn, active):
 
 
 @pytest.mark.parametrize("rnn", CELLS)
-@pytest.mark.parametrize("known", [False, True], ids=["looks again", "knows where it looked"])
-def test_steps_in_two_parts_are_the_steps_in_one(rnn, known):
+@pytest.mark.parametrize("again", [False, True], ids=["once", "computed twice"])
+def test_steps_in_two_parts_are_the_steps_in_one(rnn, again):
     entered = tensors(rnn)
-    words, gates, keys, matrix, bias, v, hidden, content = entered
+    words, regions, keys, *weights, hidden, content = entered
     whole = run(rnn, (3, 2, 1), *entered)
     gradients = Gradients()
-    memory = remember_to_teach(gates, keys, gates, Weights(matrix, bias, v), torch.float64, gradients)
+    memory = remember(regions, keys, Weights(*weights), torch.float64, gradients)
     state = State(*(values.unsqueeze(1).expand(-1, 3, -1) for values in (hidden, content)))
     parts = []
     for active, here in (((3,), slice(0, 3)), ((2, 1), slice(3, 6))):
-        looked = whole[1][:, here].detach() if known else None
         starts = State(state.hidden[:, : active[0]], state.cell[:, : active[0]])
-        parts.append(recur(rnn, active, words[:, here], memory, starts, gradients, looked))
+        given = rnn, active, words[:, here], memory, starts, gradients, Trace()
+        parts.append(recur(*given))
+        if again:
+            parts[-1] = recur(*given)
         state = parts[-1].state
-    found = [torch.cat(values, dim=1) for values in zip(*((one.hidden, one.attention) for one in parts), strict=True)]
-    torch.testing.assert_close(found, [*whole[:2]])
+    packed = zip(*((one.hidden, one.attention, one.context) for one in parts), strict=True)
+    found = [torch.cat(values, dim=1) for values in packed]
+    torch.testing.assert_close(found, [*whole[:3]])
 
-    def slopes(hidden: Tensor, attention: Tensor) -> tuple[Tensor, ...]:
-        loss = hidden.square().sum() + attention.square().sum()
-        return torch.autograd.grad(loss, entered, retain_graph=True, materialize_grads=True)
+    def slopes(*values: Tensor) -> tuple[Tensor, ...]:
+        loss = sum(value.square().sum() for value in values)
+        return torch.autograd.grad(loss, entered, retain_graph=True)
 
-    once = slopes(*whole[:2])
+    once = slopes(*whole[:3])
     torch.testing.assert_close(slopes(*found), once)
     torch.testing.assert_close(slopes(*found), once)  # sums begin again
 

@@ -1,0 +1,117 @@
+"""What a recurrent decoder's steps know of their images, and where they leave its gradients."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.models import attention
+
+
+class Weights(NamedTuple):
+    """What every step multiplies with.
+
+    Attributes:
+        matrix, bias: hidden state -> gates, attention query, openness of the context gate.
+        v: how attention units add up to a score; single precision at least.
+        context: context -> gates.
+    """
+
+    matrix: Float[Tensor, "product hidden"]
+    bias: Float[Tensor, " product"]
+    v: Float[Tensor, " attention"]
+    context: Float[Tensor, "gate hidden"]
+
+
+class Memory(NamedTuple):
+    """What a step needs to know of its images, computed once per image.
+
+    Attributes:
+        regions: of which attention makes a context.
+        keys: `attention.exponentials` of their keys.
+    """
+
+    regions: Float[Tensor, "image region hidden"]
+    keys: Float[Tensor, "image region attention"]
+    weights: Weights
+
+
+class Gradients:
+    """What the steps on one memory pass on to it, added up in place.
+
+    Autograd would hold a gradient of its own for every part of the steps beside their sum.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def zeros(self, name: str, like: Tensor) -> Tensor:
+        """The sum so far, to be added to."""
+        if name not in self._sums:
+            self._sums[name] = torch.zeros_like(like)
+        return self._sums[name]
+
+    def add(self, name: str, left: Tensor, right: Tensor) -> None:
+        """Add a product of two matrices, or of two batches of them."""
+        if name not in self._sums:
+            self._sums[name] = left @ right
+        elif left.dim() == 2:
+            self._sums[name].addmm_(left, right)
+        else:
+            self._sums[name].baddbmm_(left, right)
+
+    def take(self, name: str) -> Tensor | None:
+        """The sum, which begins again; nothing if nothing was added."""
+        return self._sums.pop(name, None)
+
+
+def remember(
+    regions: Float[Tensor, "image region hidden"],
+    keys: Float[Tensor, "image region attention"],
+    weights: Weights,
+    dtype: torch.dtype,
+    gradients: Gradients | None = None,
+) -> Memory:
+    """What steps need to know, in the precisions that they compute in.
+
+    Args:
+        keys: of the regions, not yet their exponentials.
+        dtype: of the matrix products.
+        gradients: where `recur` leaves those of this memory; without it nothing is differentiable.
+    """
+    entered = regions, keys, *weights
+    known = _known(dtype, *entered) if gradients is None else _Remembered.apply(gradients, dtype, *entered)
+    return Memory(known[0], known[1], Weights(*known[2:]))
+
+
+def _known(
+    dtype: torch.dtype, regions: Tensor, keys: Tensor, matrix: Tensor, bias: Tensor, v: Tensor, context: Tensor
+) -> tuple[Tensor, ...]:
+    wide = v.to(torch.promote_types(dtype, torch.float32))
+    return regions.to(dtype), attention.exponentials(keys), matrix.to(dtype), bias.to(dtype), wide, context.to(dtype)
+
+
+class _Remembered(torch.autograd.Function):
+    """Passes the sums on when all steps have added to them; autograd itself brings nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, gradients: Gradients, dtype: torch.dtype, *entered: Tensor) -> tuple[Tensor, ...]:
+        known = _known(dtype, *entered)
+        ctx.set_materialize_grads(False)
+        ctx.gradients, ctx.dtypes = gradients, [x.dtype for x in entered]
+        ctx.save_for_backward(known[4])
+        return known
+
+    @staticmethod
+    def backward(ctx: Any, *_: None) -> tuple[Tensor | None, ...]:
+        names = "regions", "keys", "matrix", "bias", "v", "context"
+        sums = {name: ctx.gradients.take(name) for name in names}
+        (v,) = ctx.saved_tensors
+        if sums["keys"] is not None:
+            sums["keys"].mul_(4 * v)
+            sums["v"] = sums["v"].sum(dim=0)
+        found = (sums[name] for name in names)
+        return (None, None, *(None if x is None else x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True)))
