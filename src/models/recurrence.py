@@ -2,7 +2,9 @@
 
 `step` is the only place where a cell and its attention are computed; searches call it word by word, `recur` calls it
 for teacher forcing. What depends on images or words alone is computed outside, once per image and for all words at
-once; all that reads the hidden state is one matrix product.
+once; all that reads the hidden state is one matrix product, and the context that follows from it goes through a second.
+Projecting all regions onto the gates instead, once per image, costs as many products (an image has about as many
+regions as its captions have words) and makes something four times as wide of them, to be read at every step.
 
 The backward pass is written out (Werbos 1990): gradients of weights and of image-side tensors come from one matrix
 product over all steps instead of one each, and nothing of the size image x caption x region x attention is kept. Steps
@@ -326,7 +328,12 @@ class _Recurrence(torch.autograd.Function):
             former_cell = kept[KEPT * (time - 1)][:, :count].contiguous() if time else cell_0
             content, query, *gates = kept[KEPT * time : KEPT * (time + 1)]
             done = Step(
-                State(hidden[:, here], content), looked[:, here], openness[:, here], query, tuple(gates), context
+                State(hidden[:, here], content),
+                looked[:, here],
+                openness[:, here],
+                query,
+                tuple(gates),
+                context[:, here],
             )
             # The incoming gradient belongs to autograd; captions that end here bring nothing from later steps.
             d_h = d_hidden[:, here].to(wide, copy=True)
