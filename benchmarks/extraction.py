@@ -5,7 +5,7 @@
 
 Photograph-sized JPEGs that the benchmark draws; random weights, which compute as fast as trained ones. The CNN's own
 rate is that of the same encoder on pixels that lie ready in memory, in batches of the same size, alternating with the
-cache's. Before them comes what it is while the C library gives memory back behind every layer (`src.encoders.heap`).
+cache's. Before them comes what it is while the C library gives memory back behind every layer (`src.heap`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from src.data.sample import scene
 from src.data.scenes.picture import paint
 from src.encoders import cache, loading
 from src.encoders.folding import folded
-from src.encoders.heap import keep_freed_memory
 from src.files import write_json
+from src.heap import keep_freed_memory
 from src.launch import cores
 from src.precision import described
 from src.processes import Group

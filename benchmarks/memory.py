@@ -38,7 +38,7 @@ STEPS = 6
 TEXTBOOK, ALONE, TOGETHER = "the textbook decoder", "the decoder", "CNN and decoder"
 BATCH_TOGETHER = 8
 """Images a step where the CNN learns too."""
-GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0", "THP_MEM_ALLOC_ENABLE": "0"}
 Step = Callable[[], object]
 MEBIBYTE = 2**20
 

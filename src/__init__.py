@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 from src.errors import stop_quietly_while_starting
 
@@ -10,3 +11,8 @@ stop_quietly_while_starting()
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     os.environ["OMP_WAIT_POLICY"] = "passive"
+
+# Large tensors lie in large pages where the system grants them: a virtual machine takes long to hand out small ones,
+# and its processor to find them. Torch reads this when it makes its first tensor.
+if Path("/sys/kernel/mm/transparent_hugepage").exists():
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -32,10 +32,10 @@ from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
 from src.encoders.encoder import Encoder, Provenance, rounded
 from src.encoders.folding import folded
-from src.encoders.heap import keep_freed_memory
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
 from src.files import disk_is_full, write_json
+from src.heap import keep_freed_memory
 from src.portions import Portions
 from src.precision import described, refuse_without_gpu
 from src.processes import Group

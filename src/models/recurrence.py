@@ -218,7 +218,7 @@ def recur(
     hidden, attended, context, content = _Recurrence.apply(
         cell, tuple(active), gradients, trace, fuse, word_gates, *known, *state
     )
-    last = State(hidden[:, hidden.shape[1] - active[-1] :].clone(), content)
+    last = State(hidden[:, hidden.shape[1] - active[-1] :], content)
     return Recurred(hidden, attended, context, last)
 
 
@@ -274,8 +274,10 @@ class _Recurrence(torch.autograd.Function):
                     )
                 )
                 kept = [(one.state.cell, one.query, *one.gates) for one in steps]
+                last = steps[-1].state.cell
                 if trace is not None:
-                    trace.known = after, torch.cat([one.state.cell for one in steps], dim=1), looked
+                    cells = torch.cat([one.state.cell for one in steps], dim=1)
+                    trace.known, last = (after, cells, looked), cells[:, cells.shape[1] - active[-1] :]
             else:
                 after, cells, looked = trace.known
                 before = State(_before(active, first.hidden, after), _before(active, first.cell, cells))
@@ -283,6 +285,7 @@ class _Recurrence(torch.autograd.Function):
                 openness, context = done.openness, done.context
                 parts = (torch.split(values, pieces, dim=1) for values in (cells, done.query, *done.gates))
                 kept = list(zip(*parts, strict=True))
+                last = kept[-1][0]
             ctx.save_for_backward(
                 regions,
                 keys,
@@ -297,7 +300,7 @@ class _Recurrence(torch.autograd.Function):
                 context,
                 *(values for of_step in kept for values in of_step),
             )
-        return after.detach(), looked.detach(), context.detach(), kept[-1][0].clone()
+        return after.detach(), looked.detach(), context.detach(), last.detach()
 
     @staticmethod
     def backward(

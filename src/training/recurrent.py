@@ -15,7 +15,6 @@ from src.config import Settings, Train
 from src.data.manifest import Manifest
 from src.data.vocabulary import Vocabulary
 from src.encoders.encoder import Encoder
-from src.encoders.heap import keep_freed_memory
 from src.errors import UserError
 from src.models import native
 from src.models.decoder import Decoder
@@ -150,7 +149,6 @@ class RecurrentLearner(Learner[Batch]):
             if self.encoder is None or self.read_pixels is None:
                 raise UserError("train.finetune_encoder needs the encoder: it was not given to the trainer")
             self.untaught = {name: value.detach().clone() for name, value in self.encoder.used_state().items()}
-            keep_freed_memory()
             self.encoder.learn(checkpointing=self.train.gradient_checkpointing)
             self.read, self.encoder_learns = self.read_pixels, True
             self.reading = "pictures are decoded for an encoder that learns"

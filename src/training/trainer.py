@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from src.config import Train
 from src.errors import UserError
+from src.heap import keep_freed_memory
 from src.precision import described, refuse_without_gpu
 from src.processes import Group
 from src.tracking import EPOCHS_TAG, Run
@@ -43,6 +44,7 @@ class Trainer(Generic[P]):
     def __init__(self, learner: Learner[P], train: Train, seed: int, group: Group) -> None:
         self.learner, self.train, self.seed, self.group = learner, train, seed, group
         refuse_without_gpu(train.precision, group.device, learner.section)
+        keep_freed_memory()
         self.images, self.validation, self.phases = learner.images, learner.validation, learner.phases(train)
         found = len(self.images), len(self.validation.images)
         if not all(found):

@@ -1,8 +1,9 @@
-"""What becomes of memory that a network lets go of between its layers.
+"""What becomes of memory that a network lets go of between its layers, or between training steps.
 
 The GNU C library asks the system for each large block by itself, and gives it back as soon as it is free. A CNN frees a
 block behind every layer and wants one of that size at the next, so that the system hands out and clears the same
-memory, page by page, for every image: half of EfficientNet-Lite2's time (`python -m benchmarks.extraction`).
+memory, page by page, for every image: half of EfficientNet-Lite2's time (`python -m benchmarks.extraction`). So does a
+training step with what it keeps for its backward pass.
 """
 
 from __future__ import annotations

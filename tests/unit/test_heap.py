@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from src.encoders.heap import keep_freed_memory
+from src.heap import keep_freed_memory
 
 LAYERS = """
 import ctypes
 import resource
-from src.encoders.heap import keep_freed_memory
+from src.heap import keep_freed_memory
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size, wherever this runs
 keep_freed_memory()
 def layers():
@@ -41,5 +41,5 @@ def test_freed_memory_is_used_again_unless_the_environment_tells_the_allocator_w
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr("src.encoders.heap.ctypes.CDLL", lambda name: pytest.fail("asked the C library"))
+    monkeypatch.setattr("src.heap.ctypes.CDLL", lambda name: pytest.fail("asked the C library"))
     keep_freed_memory()
