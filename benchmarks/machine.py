@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -13,6 +18,10 @@ from src import provenance
 from src.precision import DTYPES, computed
 
 SIZE = {"cpu": 2048, "cuda": 8192}
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""The environment's switch for PyTorch's use of them."""
+Work = tuple[float, Callable[[], object]]
+"""So many things, and what does them."""
 
 
 def description() -> dict[str, str]:
@@ -42,6 +51,55 @@ def once(work: Callable[[], object], device: torch.device) -> float:
     work()
     synchronise(device)
     return time.perf_counter() - start
+
+
+def in_turns(
+    kinds: Mapping[str, Callable[[], Sequence[Work]]], rounds: int, device: torch.device, plain: Collection[str] = ()
+) -> dict[str, list[float]]:
+    """Things per second of each kind in each round. A first round warms up: sizes are prepared for, kernels compiled.
+
+    Each kind is a process, for what is set for one of them is no other's business. They alternate, so that whatever
+    else a shared machine does meets all of them.
+
+    Args:
+        kinds: what makes the work there; to be pickled.
+        plain: kinds whose memory is handled as the C library and PyTorch do it by themselves (see `src.heap`).
+    """
+    spawning, ours, found = multiprocessing.get_context("spawn"), dict(os.environ), dict[str, list[float]]()
+    with contextlib.ExitStack() as stack:
+        ends = {}
+        for name, make in kinds.items():
+            ends[name], other = spawning.Pipe()
+            process = spawning.Process(target=_work, args=(make, device, other), daemon=True)
+            if name in plain:
+                os.environ[LARGE_PAGES] = "0"
+            process.start()
+            os.environ |= ours
+            other.close()
+            stack.callback(process.join)
+            stack.callback(ends[name].close)
+        for number in range(rounds + 1):
+            for name, end in ends.items():
+                tell(f"{name}, {f'round {number} of {rounds}' if number else 'warming up'}")
+                end.send(None)
+                rate = end.recv()
+                if number:
+                    found.setdefault(name, []).append(rate)
+    return found
+
+
+def _work(make: Callable[[], Sequence[Work]], device: torch.device, end: Connection) -> None:
+    works = make()
+    with contextlib.suppress(EOFError):
+        while True:
+            end.recv()
+            seconds = sum(once(work, device) for _, work in works)
+            end.send(sum(amount for amount, _ in works) / seconds)
+
+
+def times(rates: Sequence[float], others: Sequence[float]) -> float:
+    """How many times as fast the first are: the median of the rounds."""
+    return statistics.median(rate / other for rate, other in zip(rates, others, strict=True))
 
 
 def precisions(device: torch.device) -> list[str]:
