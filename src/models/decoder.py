@@ -158,7 +158,7 @@ class Decoder(nn.Module):
             said: the positions whose words count, as indices into the flattened `image position`.
         """
         seen = self.look(grids, active[0])
-        return self.teach(seen, seen.start, inputs, active, said)
+        return self.teach(seen, seen.start, self.embed(inputs, seen), active, said)
 
     def look(self, grids: Float[Tensor, "image region feature"], captions: int) -> Seen:
         """Look at the images, for teaching `captions` captions each."""
@@ -166,11 +166,15 @@ class Decoder(nn.Module):
         memory, start = self._look(grids, captions, gradients)
         return Seen(memory, start, gradients)
 
+    def embed(self, inputs: Int[Tensor, "image position"], seen: Seen) -> Float[Tensor, "image position embedding"]:
+        """Words for teaching. Rounded at once to what the matrix products take: whatever reads them would round them."""
+        return self.dropout(self.embedding(inputs).to(seen.memory.regions.dtype))
+
     def teach(
         self,
         seen: Seen,
         state: State,
-        inputs: Int[Tensor, "image position"],
+        embedded: Float[Tensor, "image position embedding"],
         active: Sequence[int],
         said: Int[Tensor, " word"],
         trace: Trace | None = None,
@@ -178,10 +182,9 @@ class Decoder(nn.Module):
         """Steps of teacher forcing, from `state` on; arguments as in `forward`, for these steps alone.
 
         Args:
+            embedded: the words that positions continue from.
             trace: of these same steps, if they are computed twice.
         """
-        # Rounded at once: whatever reads it would round it.
-        embedded = self.dropout(self.embedding(inputs).to(seen.memory.regions.dtype))
         recurred = recur(
             self.config.rnn,
             active,

@@ -26,7 +26,7 @@ from src.training.learner import Losses, Teaching
 
 ROWS = 640
 """Words whose logits exist at one time."""
-PARTS = 2
+PARTS = 2.5
 """Times the square root of the number of steps: the parts of a batch that are computed twice. The states between them
 are small beside what a step keeps."""
 IMPOSSIBLE = -1e4
@@ -121,10 +121,13 @@ class TeacherForcing(Teaching[Batch]):
         weights: Float[Tensor, "image position"] | None = None,
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "image position region"]]:
         """The loss summed over all words, each weighed where weights are given, and where every position looked."""
-        parts = _parts(batch, inputs, weights, self._parted)
+        parts = _parts(batch, weights, self._parted)
+        embed = self.decoder.embed
+        # For all parts at once: each would leave a gradient of the whole vocabulary, to be added to the others'.
+        words = checkpoint(embed, inputs, seen, use_reentrant=False) if self._parted else embed(inputs, seen)
         taught, state = [], seen.start
-        for part in parts:
-            given = seen, state, part.inputs, part.active, part.said
+        for part, embedded in zip(parts, words.split([sum(part.active) for part in parts], dim=1), strict=True):
+            given = seen, state, embedded, part.active, part.said
             if part is parts[-1]:  # the backward pass begins with it: what it keeps would be computed again at once
                 taught.append(self.decoder.teach(*given))
             else:
@@ -154,7 +157,6 @@ class Part(NamedTuple):
         weights: of their losses; 0 where there is no word.
     """
 
-    inputs: Int[Tensor, "image position"]
     active: tuple[int, ...]
     said: Int[Tensor, " word"]
     targets: Int[Tensor, " word"]
@@ -163,7 +165,6 @@ class Part(NamedTuple):
 
 def _parts(
     batch: Batch,
-    inputs: Int[Tensor, "image position"],
     weights: Float[Tensor, "image position"] | None,
     several: bool,
 ) -> list[Part]:
@@ -183,7 +184,7 @@ def _parts(
         shares = (told != PAD).float()
         if weights is not None:
             shares *= weights[:, here].flatten().index_select(0, said)
-        parts.append(Part(inputs[:, here], tuple(steps), said, told, shares))
+        parts.append(Part(tuple(steps), said, told, shares))
         start, steps = here.stop, []
     return parts
 
@@ -201,7 +202,7 @@ def own_words(decoder: Decoder, seen: Seen, batch: Batch, share: float) -> Int[T
     if not len(image):
         return batch.inputs
     said = image * batch.inputs.shape[1] + former[position]
-    taught = decoder.teach(seen, seen.start, batch.inputs, batch.active, said)
+    taught = decoder.teach(seen, seen.start, decoder.embed(batch.inputs, seen), batch.active, said)
     logits = decoder.vocab(taught.features).float()
     logits[:, [PAD, START, END]] = -torch.inf
     inputs = batch.inputs.clone()
