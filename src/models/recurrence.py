@@ -142,34 +142,32 @@ def step_back(
         enter, forget, proposal, leave = done.gates
         squashed = _tanh(done.state.cell)
         d_c = d_state.cell + d_h * leave * (1 - squashed * squashed)
-        d_in = torch.cat(
-            [
-                d_c * proposal * enter * (1 - enter),
-                d_c * before.cell * forget * (1 - forget),
-                d_c * enter * (1 - proposal * proposal),
-                d_h * squashed * leave * (1 - leave),
-            ],
-            dim=-1,
+        d_gates = (
+            d_c * proposal * enter * (1 - enter),
+            d_c * before.cell * forget * (1 - forget),
+            d_c * enter * (1 - proposal * proposal),
+            d_h * squashed * leave * (1 - leave),
         )
-        d_recurrent = d_in
+        d_recurrent = d_gates
         back_cell = d_c * forget
     else:
         reset, update, proposal, by_state = done.gates
         d_proposal = d_h * (1 - update) * (1 - proposal * proposal)
         d_update = d_h * (before.hidden.to(wide) - proposal) * update * (1 - update)
         d_reset = d_proposal * by_state * reset * (1 - reset)
-        d_in = torch.cat([d_reset, d_update, d_proposal], dim=-1)
-        d_recurrent = torch.cat([d_reset, d_update, d_proposal * reset], dim=-1)
+        d_gates = d_reset, d_update, d_proposal
+        d_recurrent = d_reset, d_update, d_proposal * reset
         back_cell = d_state.cell
+    d_in = torch.cat([gate.to(d_inputs.dtype) for gate in d_gates], dim=-1)
     d_inputs.copy_(d_in)
     looked, opened = done.attention, done.openness
-    d_seen.copy_(d_context + (d_inputs.reshape(-1, d_inputs.shape[-1]) @ memory.weights.context).view(d_context.shape))
+    d_seen.copy_(d_context + (d_in.flatten(0, 1) @ memory.weights.context).view(d_context.shape))
     d_w = torch.bmm(d_seen, memory.regions.transpose(1, 2)).to(wide)
     d_open = (d_w * looked).sum(dim=-1, keepdim=True)
     d_look = d_w * opened + d_looked
     d_score = looked * (d_look - (looked * d_look).sum(dim=-1, keepdim=True))
     d_query = attention.add_gradients(memory.keys, done.query, v, d_score, key_gradient, v_gradient)
-    torch.cat([d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1, out=d_product)
+    torch.cat([*d_recurrent, d_query * (4 * v), d_open * opened * (1 - opened)], dim=-1, out=d_product)
     back_hidden = (d_product.flatten(0, 1) @ matrix).view(d_h.shape).to(wide)
     if cell == "gru":
         back_hidden = back_hidden + d_h * update
