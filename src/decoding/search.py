@@ -107,15 +107,14 @@ def beam_search(
             are.
     """
     device, images, beams = grids.device, grids.shape[0], beam_size
-    memory, state = decoder.begin(grids, beams)
+    memory, state = decoder.begin(grids)
     left = torch.arange(images, device=device)
     never = -torch.inf
     # Of each caption its words, and the beam that each of them continued: where that one looked is written down once.
-    said = torch.zeros(images, beams, 0, 2, dtype=torch.long, device=device)
+    said = torch.zeros(images, 1, 0, 2, dtype=torch.long, device=device)
     looked = torch.zeros(images, max_words, beams, grids.shape[1], device=device)
-    word = torch.full((images, beams), START, device=device)
-    open_score = torch.full((images, beams), never, device=device)
-    open_score[:, 0] = 0.0  # all beams are still the same empty caption
+    word = torch.full((images, 1), START, device=device)
+    open_score = torch.zeros(images, 1, device=device)  # the empty caption is one, however many go on from it
     done_said = torch.full((images, beams, max_words, 2), PAD, device=device)
     done_score = torch.full((images, beams), never, device=device)
     done_log = torch.full((images, beams), never, device=device)
@@ -125,7 +124,7 @@ def beam_search(
     for length in range(1, max_words + 1):
         rows = torch.arange(len(left), device=device).unsqueeze(1)
         scores, state, weights = decoder.next(word, memory, state)
-        looked[left, length - 1] = weights.to(looked.dtype)
+        looked[left, length - 1, : weights.shape[1]] = weights.to(looked.dtype)
         scores = forbid(scores)
         if block_ngrams and length > block_ngrams:
             scores = scores.masked_fill(repeated(said[..., 0], block_ngrams, scores.shape[-1]), never)
@@ -144,7 +143,7 @@ def beam_search(
         done_log = torch.cat([done_log, finished], dim=1).gather(1, choice)
         done_said = torch.cat([done_said, grown], dim=1)[rows, choice]
 
-        open_score, kept = best.masked_fill(ends, never).topk(beams, dim=1)
+        open_score, kept = best.masked_fill(ends, never).topk(min(beams, best.shape[1]), dim=1)
         # Log-probabilities only fall; divided by the greatest length still possible they cannot rank higher than this.
         hope = open_score.amax(dim=1) / max_words**length_penalty
         over = (hope <= done_score.amin(dim=1)) | last

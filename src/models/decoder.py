@@ -167,7 +167,7 @@ class Decoder(nn.Module):
         return Seen(memory, start, gradients)
 
     def embed(self, inputs: Int[Tensor, "image position"], seen: Seen) -> Float[Tensor, "image position embedding"]:
-        """Words for teaching. Rounded at once to what the matrix products take: whatever reads them would round them."""
+        """Words for teaching, rounded at once to what the matrix products take: whatever reads them would do it."""
         return self.dropout(self.embedding(inputs).to(seen.memory.regions.dtype))
 
     def teach(
