@@ -168,7 +168,8 @@ class Decoder(nn.Module):
 
     def embed(self, inputs: Int[Tensor, "image position"], seen: Seen) -> Float[Tensor, "image position embedding"]:
         """Words for teaching, rounded at once to what the matrix products take: whatever reads them would do it."""
-        return self.dropout(self.embedding(inputs).to(seen.memory.regions.dtype))
+        embedded: Tensor = self.dropout(self.embedding(inputs).to(seen.memory.regions.dtype))
+        return embedded
 
     def teach(
         self,

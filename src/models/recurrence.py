@@ -142,13 +142,13 @@ def step_back(
         enter, forget, proposal, leave = done.gates
         squashed = _tanh(done.state.cell)
         d_c = d_state.cell + d_h * leave * (1 - squashed * squashed)
-        d_gates = (
+        d_gates: tuple[Tensor, ...] = (
             d_c * proposal * enter * (1 - enter),
             d_c * before.cell * forget * (1 - forget),
             d_c * enter * (1 - proposal * proposal),
             d_h * squashed * leave * (1 - leave),
         )
-        d_recurrent = d_gates
+        d_recurrent: tuple[Tensor, ...] = d_gates
         back_cell = d_c * forget
     else:
         reset, update, proposal, by_state = done.gates

@@ -126,7 +126,8 @@ class TeacherForcing(Teaching[Batch]):
         # For all parts at once: each would leave a gradient of the whole vocabulary, to be added to the others'.
         words = checkpoint(embed, inputs, seen, use_reentrant=False) if self._parted else embed(inputs, seen)
         taught, state = [], seen.start
-        for part, embedded in zip(parts, words.split([sum(part.active) for part in parts], dim=1), strict=True):
+        sizes = [sum(part.active) for part in parts]
+        for part, embedded in zip(parts, torch.split(words, sizes, dim=1), strict=True):
             given = seen, state, embedded, part.active, part.said
             if part is parts[-1]:  # the backward pass begins with it: what it keeps would be computed again at once
                 taught.append(self.decoder.teach(*given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,13 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("src.heap.ctypes.CDLL", lambda name: pytest.fail("asked the C library"))
     keep_freed_memory()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="Linux' large pages")
+@pytest.mark.parametrize(("told", "large"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
+def test_torch_is_told_to_use_large_pages_unless_the_environment_tells_it(told: dict[str, str], large: str) -> None:
+    around = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"} | told
+    show = "import src, os; print(os.environ['THP_MEM_ALLOC_ENABLE'])"
+    assert (
+        subprocess.run([sys.executable, "-c", show], env=around, capture_output=True, text=True).stdout.strip() == large
+    )
