@@ -46,6 +46,7 @@ from src.training.trainer import Trainer
 IMAGES, CAPTIONS, BATCH, VOCABULARY = 6000, 5, 64, 3000
 ROWS, FEATURES, SIZE = 7, 1024, 512
 RNNS = "lstm", "gru"
+TEXTBOOK = "textbook, fp32"
 LENGTHS = {2: 15, 3: 126, 4: 346, 5: 861, 6: 1959, 7: 2536, 8: 2929, 9: 3318, 10: 3320, 11: 3130, 12: 2777, 13: 2322,
            14: 1847, 15: 1327, 16: 979, 17: 663, 18: 513, 19: 365, 20: 667}  # fmt: skip
 """Words a caption: how often in Flickr8k's 30,000 training captions, cut after 20."""
@@ -172,20 +173,17 @@ def main() -> None:
     result["matrix_product_TFLOPs"] = peaks
     works: dict[str, Callable[[], list[machine.Work]]] = {}
     for rnn in RNNS:
-        works[f"{rnn} textbook, fp32"] = partial(textbook_steps, rnn, group, options.textbook_steps)
+        works[f"{rnn} {TEXTBOOK}"] = partial(textbook_steps, rnn, group, options.textbook_steps)
         works |= {f"{rnn} {name}": partial(ours, rnn, kind, group, options.steps) for name, kind in kinds.items()}
-    textbooks = [name for name in works if "textbook" in name]
+    textbooks = [f"{rnn} {TEXTBOOK}" for rnn in RNNS]
     rates = result["captions_per_second"] = machine.in_turns(works, options.rounds, device, textbooks)
     table = Table("decoder", "captions/s", "of the textbook's", title=f"A training step, medians of {options.rounds}")
     for rnn in RNNS:
-        base = rates[f"{rnn} textbook, fp32"]
-        for name in works:
-            if name.startswith(rnn):
-                row = name.removeprefix(rnn).strip()
-                table.add_row(
-                    f"{rnn.upper()}, {row}", f"{statistics.median(rates[name]):,.0f}",
-                    f"{machine.times(rates[name], base):.1f}",
-                )  # fmt: skip
+        base = rates[f"{rnn} {TEXTBOOK}"]
+        for name in (TEXTBOOK, *kinds):
+            speeds = rates[f"{rnn} {name}"]
+            median, ratio = statistics.median(speeds), machine.times(speeds, base)
+            table.add_row(f"{rnn.upper()}, {name}", f"{median:,.0f}", f"{ratio:.1f}")
     console = Console()
     console.print(table)
     if options.epochs:

@@ -92,16 +92,16 @@ def test_models_search_as_they_were_evaluated_until_a_visitor_chooses_another_be
 
 def test_how_sure_a_model_is_of_each_word_does_not_depend_on_whether_its_caption_was_cut() -> None:
     captioner = speaking("gru")
-    captioner.decode = Decode(max_words=1, length_penalty=0.0)
+    captioner.decode = Decode(max_words=2, length_penalty=0.0)
     assert isinstance(captioner.decoder, Decoder)
     with torch.no_grad():  # every word is as probable as any other, and the end so little more that it is found
         captioner.decoder.vocab.weight.zero_()
         captioner.decoder.vocab.bias.zero_()
         captioner.decoder.vocab.bias[END] = 1e-4
-    [answer] = answers(PHOTOGRAPH, Cast((Speaker("GRU", "", captioner),)), 8, 8)
-    assert [len(said.words) for said in answer.said] == [0, *[1] * 7]  # ended, and cut
-    probability = 1 / captioner.decoder.config.vocab_size
-    assert [said.certainty for said in answer.said] == pytest.approx([probability] * 8, rel=1e-3)
+    size = captioner.decoder.config.vocab_size
+    [answer] = answers(PHOTOGRAPH, Cast((Speaker("GRU", "", captioner),)), size, size)
+    assert {0, 2} <= {len(said.words) for said in answer.said}  # which of equals are found is nobody's promise
+    assert [said.certainty for said in answer.said] == pytest.approx([1 / size] * size, rel=1e-3)
 
 
 def test_words_are_buttons_where_it_is_known_where_they_looked_and_text_elsewhere() -> None:
