@@ -77,7 +77,7 @@ def caption(settings: Settings, places: Places, resume: Path, group: Group) -> N
         former = trainer.progress.run_id if trainer else captioning.run_id
         with (
             stop_requests() as stop,
-            tracked("baseline", NAME, settings, hashes, group, resume=former) as run,
+            tracked("baseline", NAME, settings, hashes, states if trainer else said, resume=former) as run,
         ):
             captioning.run_id = run.id
             if trainer is not None:

@@ -35,7 +35,7 @@ BATCH = 100
 TEXT_LIMIT = 5000
 """Characters that MLflow keeps of a tag."""
 SUMMARY_TAG = "captionlab.summary"
-ORIGIN_TAG = "captionlab.continues"
+ORIGIN_TAG, TICKET_TAG = "captionlab.continues", "captionlab.ticket"
 STOPPED_TAG = "stopped_by"
 EPOCHS_TAG = "epochs"
 """How many a run trains in all, unless it is stopped before."""
@@ -223,6 +223,7 @@ def run(
     hashes: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
     resume: str | None = None,
+    ticket: str | None = None,
     curves: Path | None = None,
     goes_on: Callable[[], bool] = lambda: False,
 ) -> Iterator[Recorded]:
@@ -236,6 +237,8 @@ def run(
         hashes: digest of each input by role: {'dataset': ..., 'embeddings': ...}.
         resume: id of an interrupted run to go on with. Points, events, parameters it has are not recorded twice. If the
             store does not have it (any more), a new run says so and takes its place.
+        ticket: what a run without an id to resume can be called: one that was begun with it is gone on with, for
+            its process may have been killed before anybody could note the id.
         curves: CSV for `dvc plots`: one row per step, all points of the run from its beginning.
         goes_on: asked at the end whether others are still at work on this run: it stays RUNNING then.
 
@@ -244,7 +247,7 @@ def run(
     """
     with _sigterm_raises():
         client = store.connect()
-        found = _find(client, resume) if resume else None
+        found = _find(client, resume) if resume else _tagged(client, TICKET_TAG, ticket) if ticket else None
         facts = _facts(kind, name, settings) | dict(tags or {})
         if found:
             client.update_run(found, status="RUNNING")
@@ -252,7 +255,8 @@ def run(
                 client.delete_tag(found, STOPPED_TAG)
             for tag, value in facts.items():
                 client.set_tag(found, tag, value[:TEXT_LIMIT])
-        recorded = Recorded(client, found or _create(client, facts, resume), curves)
+        born = {ORIGIN_TAG: resume} if resume else {TICKET_TAG: ticket} if ticket else {}
+        recorded = Recorded(client, found or _create(client, facts | born), curves)
         monitor = _system_metrics(recorded.id, client, resumed=bool(found))
         try:
             recorded.parameters(settings)
@@ -291,9 +295,9 @@ def attach(run_id: str, *, name: str, settings: Settings) -> Recorded:
     found, origin = _find(client, run_id), run_id
     if found is not None and not _searched_alike(client, found, settings):
         origin = f"{run_id}/{fingerprint(settings.decode, settings.evaluate)}"
-        found = _heir(client, origin)
+        found = _tagged(client, ORIGIN_TAG, origin)
     if found is None:
-        found = _create(client, _facts("restored", name, settings), origin)
+        found = _create(client, _facts("restored", name, settings) | {ORIGIN_TAG: origin})
         Recorded(client, found).parameters(settings)
         client.set_terminated(found, "FINISHED")
     return Recorded(client, found)
@@ -344,12 +348,12 @@ def _find(client: MlflowClient, run_id: str) -> str | None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-    return _heir(client, run_id)
+    return _tagged(client, ORIGIN_TAG, run_id)
 
 
-def _heir(client: MlflowClient, origin: str) -> str | None:
-    heirs = client.search_runs([store.experiment_id(client)], f"tags.`{ORIGIN_TAG}` = '{origin}'", max_results=1)
-    return str(heirs[0].info.run_id) if heirs else None
+def _tagged(client: MlflowClient, tag: str, value: str) -> str | None:
+    runs = client.search_runs([store.experiment_id(client)], f"tags.`{tag}` = '{value}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
 
 
 def _searched_alike(client: MlflowClient, run_id: str, settings: Settings) -> bool:
@@ -359,8 +363,8 @@ def _searched_alike(client: MlflowClient, run_id: str, settings: Settings) -> bo
     return all(recorded.get(name) == str(now[name]) for name in names)
 
 
-def _create(client: MlflowClient, facts: Mapping[str, str], origin: str | None) -> str:
-    tags = {tag: value[:TEXT_LIMIT] for tag, value in facts.items()} | ({ORIGIN_TAG: origin} if origin else {})
+def _create(client: MlflowClient, facts: Mapping[str, str]) -> str:
+    tags = {tag: value[:TEXT_LIMIT] for tag, value in facts.items()}
     return str(client.create_run(store.experiment_id(client), tags=tags).info.run_id)
 
 

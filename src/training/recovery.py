@@ -54,18 +54,20 @@ def tracked(
     name: str,
     settings: Settings,
     hashes: Mapping[str, str],
-    group: Group,
+    folder: ResumeFolder | None,
     *,
     resume: str,
     curves: Path | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[tracking.Run]:
-    """The MLflow run, gone on with where `resume` is one; processes other than the first record nothing."""
-    if not group.is_main:
+    """The MLflow run, gone on with where `resume` is one or a killed attempt has begun one; processes other than the
+    first, who have no `folder` of states, record nothing."""
+    if folder is None:
         return nullcontext(tracking.Silent())
     return tracking.run(
-        kind, name=name, settings=settings, hashes=hashes, tags=tags, resume=resume or None, curves=curves
-    )
+        kind, name=name, settings=settings, hashes=hashes, tags=tags, resume=resume or None, ticket=folder.ticket,
+        curves=curves,
+    )  # fmt: skip
 
 
 def fit(

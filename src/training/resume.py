@@ -2,13 +2,15 @@
 
 `mlruns/resume/<fingerprint>/` holds one safetensors file per state, its name the number of optimiser steps behind it.
 A file is written whole or not at all, carries a digest of its own content, and the one before it is kept: a damaged
-newest state costs the steps since the previous one, no more.
+newest state costs the steps since the previous one, no more. A ticket lies beside them from the beginning: what the
+MLflow run is found by as long as no state knows its id.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from src.files import disk_is_full, write_atomically
 from src.unfinished import lock
 
 KEEP = 2
+TICKET_FILE = "ticket"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ class ResumeFolder:
         for unfinished in self.folder.glob(".*.partial"):  # of a process that was killed while it saved
             unfinished.unlink()
 
+    @property
+    def ticket(self) -> str:
+        """What the run can be called before it has an id; the same for all its attempts.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        path = self.folder / TICKET_FILE
+        if not path.exists():
+            self._write(path, secrets.token_hex(16).encode(), "a new run", "nothing was begun")
+        return path.read_text()
+
     def save(self, step: int, state: SavedState) -> None:
         """Write the state after optimiser step `step`, and let go of those before its predecessor.
 
@@ -65,16 +80,8 @@ class ResumeFolder:
         facts = json.dumps(state.facts)
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
         data = save(tensors, {"facts": facts, "digest": _digest(tensors, facts)})
-        try:
-            with write_atomically(self._path(step)) as file:
-                file.write(data)
-        except OSError as error:
-            if not disk_is_full(error):
-                raise
-            raise UserError(
-                f"no space is left in {self.folder} for the state after step {step} ({len(data) / 2**20:.0f} MiB): "
-                "free some and give the same command again; the state before it is whole"
-            ) from None
+        what = f"the state after step {step} ({len(data) / 2**20:.0f} MiB)"
+        self._write(self._path(step), data, what, "the state before it is whole")
         for old in self._paths()[:-KEEP]:
             old.unlink()
 
@@ -100,6 +107,17 @@ class ResumeFolder:
 
     def close(self) -> None:
         self._lock.release()
+
+    def _write(self, path: Path, data: bytes, what: str, left: str) -> None:
+        try:
+            with write_atomically(path) as file:
+                file.write(data)
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            raise UserError(
+                f"no space is left in {self.folder} for {what}: free some and give the same command again; {left}"
+            ) from None
 
     def _path(self, step: int) -> Path:
         return self.folder / f"state-{step:09d}.safetensors"

@@ -102,7 +102,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
         curves, tags = (None, watcher.tags) if watcher else (places.curves, None)
         with (
             stop_requests() as stop,
-            tracked("train", name, settings, hashes, group, resume=former, curves=curves, tags=tags) as run,
+            tracked("train", name, settings, hashes, folder, resume=former, curves=curves, tags=tags) as run,
         ):
             if watcher is not None:
                 watcher.begin(run)

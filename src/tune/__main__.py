@@ -54,7 +54,7 @@ def main() -> None:
     tags = {"mlflow.source.name": "src.tune", "tune.study": search.name}
     with tracking.run(
         "tune", name="search", settings=settings, hashes=search.hashes, tags=tags, resume=search.run_id or None,
-        goes_on=Desk(search).others_live,
+        ticket=search.ticket, goes_on=Desk(search).others_live,
     ) as run:  # fmt: skip
         if not search.run_id:
             search.study.set_user_attr(RUN, run.id)

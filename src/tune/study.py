@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ PREFIX = "captionlab-"
 TRIES = 3
 """To open a database: the first processes may make its tables at the same moment."""
 
-IDENTITY, RUN = "identity", "run"
-"""Attributes of a study: what it depends on, and its MLflow run."""
+IDENTITY, RUN, TICKET = "identity", "run", "ticket"
+"""Attributes of a study: what it depends on, its MLflow run, and what that can be called before it is there."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,10 @@ class Search:
         """Of the MLflow run that its trials' runs are nested in, the first that it had; empty when there is none yet.
         Another machine's store may have one in its place."""
         return str(self.study.user_attrs.get(RUN, ""))
+
+    @property
+    def ticket(self) -> str:
+        return str(self.study.user_attrs[TICKET])
 
 
 def open_search(settings: Settings, places: Places, address: str | None = None, only: str | None = None) -> Search:
@@ -147,6 +152,8 @@ def open_search(settings: Settings, places: Places, address: str | None = None, 
     with search.lock():
         if not study.user_attrs.get(IDENTITY):
             study.set_user_attr(IDENTITY, identity)
+        if TICKET not in study.user_attrs:
+            study.set_user_attr(TICKET, secrets.token_hex(16))
         if not search.trials():
             study.enqueue_trial(first, skip_if_exists=True)
     return search

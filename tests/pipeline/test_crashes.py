@@ -130,6 +130,26 @@ def test_killed_at_twenty_random_moments_the_weights_are_those_of_a_whole_run(tm
     assert [run.info.status for run in runs] == ["FINISHED"]
 
 
+def killed_before_its_first_state(folder: Path) -> None:
+    """The training stage, killed when its MLflow run is there and nothing yet knows the run's id."""
+    from src import tracking
+
+    tracking.Recorded.parameters = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    train_here(folder)
+
+
+def test_a_run_that_was_killed_before_its_first_state_is_gone_on_with(tmp_path, forks, uninterrupted):
+    folder = laboratory.set_up(tmp_path / "killed")
+    run = forks.Process(target=killed_before_its_first_state, args=(folder,))
+    run.start()
+    run.join(SECONDS)
+    assert run.exitcode == -signal.SIGKILL
+    assert not laboratory.states(folder)
+    assert trained(folder, forks) == uninterrupted
+    runs = MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db").search_runs(["1"])
+    assert [run.info.status for run in runs] == ["FINISHED"]
+
+
 def test_asked_to_stop_it_saves_and_goes_on(tmp_path, command, uninterrupted):
     for number, ask in enumerate((signal.SIGTERM, signal.SIGINT)):
         folder = laboratory.set_up(tmp_path / str(number), save_every_steps=10_000)

@@ -102,6 +102,16 @@ def test_a_point_lands_in_mlflow_and_in_the_csv(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_that_nobody_noted_the_id_of_is_found_by_its_ticket() -> None:
+    first = interrupted_after(1, ticket="a1")
+    with recording(ticket="a1") as again, recording(ticket="b2") as another:
+        assert again.id == first != another.id
+    assert "events.jsonl" not in {file.path for file in store.connect().list_artifacts(first)}
+    store.connect().delete_run(first)
+    with recording(ticket="a1") as anew:
+        assert anew.id != first
+
+
 def test_a_resumed_run_is_the_same_run() -> None:
     run_id = interrupted_after(1)
     with recording(resume=run_id) as run:

@@ -44,6 +44,16 @@ def test_a_new_run_has_no_state(folder):
     assert folder.load() is None
 
 
+def test_attempts_of_a_run_have_one_ticket_and_the_next_run_another(tmp_path, folder):
+    ticket = folder.ticket
+    folder.close()
+    again = ResumeFolder(tmp_path, "run")
+    assert again.ticket == ticket
+    again.remove()
+    assert again.ticket != ticket
+    again.close()
+
+
 def test_what_was_saved_comes_back_to_the_last_bit(folder):
     folder.save(7, state(7))
     found = folder.load()
