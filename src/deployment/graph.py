@@ -22,8 +22,8 @@ from src.data.vocabulary import END, PAD, START, UNK
 from src.decoding.search import repeated
 from src.encoders.encoder import Encoder
 from src.models.attention import exponentials
+from src.models.cells import GATES
 from src.models.decoder import Decoder
-from src.models.recurrence import GATES
 
 INPUT = "pixels"
 OUTPUTS = ("words", "log_probabilities", "scores")

@@ -6,7 +6,7 @@ image, caption, region and attention unit would be most of the work of a decoder
     tanh(a + b) = 1 - 2 / (1 + exp(2a) exp(2b)),
 
 so the exponentials are taken of keys (once per image) and queries (once per word), and what is left per quadruple is a
-product, a sum and a reciprocal. On a processor they are done in C (`native.py`); without a compiler for it, for a few
+product, a sum and a reciprocal. On a processor they are done in C (`onepass.py`); without a compiler for it, for a few
 images at a time, while they fit the processor's cache. They are never stored: the backward pass computes them again.
 """
 
@@ -17,8 +17,6 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from src.models import native
 
 LIMIT = 20.0
 """Keys and queries are cut off here, where tanh is 1 in any precision, so that products of exponentials stay finite."""
@@ -42,9 +40,6 @@ def scores(
     Args:
         keys, queries: their `exponentials`.
     """
-    if native.serves(keys):
-        found: Tensor = native.scores(keys, queries, v)
-        return found
     if torch.compiler.is_compiling():
         return (_halves(keys, queries) * v).sum(dim=-1) * -2
     found = keys.new_empty(*queries.shape[:2], keys.shape[1])
@@ -70,9 +65,6 @@ def add_gradients(
     Args:
         gradient: of the scores; each row sums to 0, as behind a softmax.
     """
-    if native.serves(keys):
-        by_query: Tensor = native.add_gradients(keys, queries, gradient, key_gradient, v_gradient)
-        return by_query
     if torch.compiler.is_compiling():
         halves, own = _halves(keys, queries), gradient.unsqueeze(-1)
         slope = (halves - halves * halves) * own

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from src.models.cells import GATES, State, step
 from src.models.fusion import Fuse, as_written
 from src.models.memory import Gradients, Memory, Weights, remember
-from src.models.recurrence import GATES, State, Trace, recur, step
+from src.models.onepass import quickest
+from src.models.recurrence import Trace, recur
 
 
 class DecoderConfig(BaseModel):
@@ -127,7 +129,7 @@ class Decoder(nn.Module):
         Not differentiable; `forward` is.
         """
         embedded = self.embedding(words)
-        outcome = step(self.config.rnn, self.word_gates(embedded), memory, state)
+        outcome = quickest(step, memory)(self.config.rnn, self.word_gates(embedded), memory, state)
         logits: Tensor = self.vocab(self._features(outcome.state.hidden, outcome.context, embedded))
         return logits.float().log_softmax(dim=-1), outcome.state, outcome.attention
 

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from src.models.cells import State
 from src.models.decoder import Decoder, DecoderConfig
 from src.models.memory import Memory
-from src.models.recurrence import State
 
 
 class Ensemble(nn.Module):

@@ -39,14 +39,14 @@ def fused(function: F) -> F:
 
 
 def fusing(wanted: bool, device: torch.device) -> Fuse[Any]:
-    """`fused`, if that is wanted and works here; `as_written` if it is not wanted.
+    """`fused`, if that is wanted and works here; `as_written` if it is not wanted, or on a processor for which there is
+    something quicker (`onepass.py`).
 
     Raises:
         UserError: there is no compiler that works.
     """
-    if not wanted:
+    if not wanted or native.takes(device):
         return as_written
-    native.ready()  # before anything is traced that could call it
     try:
         torch.compile(_doubled)(torch.ones(3, device=device))
     except Exception as error:  # each compiler and each way to be without one has an exception of its own

@@ -1,8 +1,7 @@
-"""Additive attention on a processor, compiled from C when it is first needed.
+"""What lies between a decoder's matrix products, on a processor: compiled from C when it is first needed.
 
-PyTorch's operations pass over an image's captions, regions and units once each, and kernels that TorchInductor fuses
-divide twice for every quadruple in the backward pass; `attention.c` does all of it in one pass. Without a C compiler
-nothing is lost but time: `attention.py` has the same arithmetic in PyTorch's operations.
+PyTorch's operations pass over the same numbers once each; `decoder.c` does what lies between two products in one pass.
+Without a C compiler nothing is lost but time: the same arithmetic is there in PyTorch's operations.
 
 The library lies in the user's cache ($XDG_CACHE_HOME, or ~/.cache), under a name that stands for its source, the
 compiler and the processor.
@@ -18,30 +17,37 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("attention.c")
+SOURCE = Path(__file__).with_name("decoder.c")
 COMPILERS = ("cc", "gcc", "clang")
-PROCESSOR = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
-FLAGS = ("-O3", PROCESSOR, "-ffast-math", "-fPIC")
+ARM = platform.machine() in ("arm64", "aarch64")
+# Compilers that do not know a processor by its name take half of its registers' width for the safe choice.
+PROCESSOR = ("-mcpu=native",) if ARM else ("-march=native", "-mprefer-vector-width=512")
+FLAGS = ("-O3", *PROCESSOR, "-ffast-math", "-fPIC")
 THREADS = (("-fopenmp",), ())
 """Apple's compiler knows no OpenMP."""
+NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+"""Of the types that matrix products may have."""
 
 _library: ctypes.CDLL | None = None
 _failure: str | None = None
 
 
-def serves(keys: Float[Tensor, "image region attention"]) -> bool:
-    """Whether attention to these keys runs here."""
-    if keys.device.type != "cpu" or keys.dtype != torch.float32:
-        return False
-    if not torch.compiler.is_compiling():  # what is traced is not run: whoever fuses has called `ready`
-        ready()
-    return _library is not None
+def serves(values: Float[Tensor, "*any"], products: torch.dtype) -> bool:
+    """Whether a decoder runs here whose matrix products are of this type, and what lies between them as `values`."""
+    fits = values.dtype == torch.float32 and products in NAMES and not torch.compiler.is_compiling()
+    return fits and takes(values.device)
+
+
+def takes(device: torch.device) -> bool:
+    """Whether decoders run here on such a device; not those in double precision, which serve comparisons."""
+    return device.type == "cpu" and ready()
 
 
 def ready() -> bool:
@@ -56,56 +62,28 @@ def ready() -> bool:
 
 
 def described(device: torch.device) -> str:
-    """In words how attention is computed, and why where that is slow."""
+    """In words how what lies between matrix products is computed, and why where that is slow."""
+    if takes(device):
+        return "the decoder in C"
     if device.type != "cpu":
-        return "attention in PyTorch's operations"
-    if ready():
-        return "attention in C"
-    return f"attention in PyTorch's operations, several times slower, for no C compiler works ({_failure})"
+        return "the decoder in PyTorch's operations"
+    return f"the decoder in PyTorch's operations, several times slower, for no C compiler works ({_failure})"
 
 
-@torch.library.custom_op(
-    "captionlab::attention_scores", mutates_args=(), schema="(Tensor keys, Tensor queries, Tensor v) -> Tensor"
-)
-def scores(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
-    """As `attention.scores`, for tensors that `serves` takes."""
-    found = queries.new_empty(*queries.shape[:2], keys.shape[1])
-    _call("scores", keys, queries, v, found)
-    return found
+def call(name: str, products: torch.dtype, tensors: Sequence[Tensor], *sizes: int | float) -> None:
+    """Call a function of `decoder.c` for matrix products of a type.
 
-
-@scores.register_fake
-def _(keys: Tensor, queries: Tensor, v: Tensor) -> Tensor:
-    return queries.new_empty(*queries.shape[:2], keys.shape[1])
-
-
-@torch.library.custom_op(
-    "captionlab::attention_gradients",
-    mutates_args=("key_gradient", "v_gradient"),
-    schema="(Tensor keys, Tensor queries, Tensor gradient, Tensor(a!) key_gradient, Tensor(b!) v_gradient) -> Tensor",
-)
-def add_gradients(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor, v_gradient: Tensor) -> Tensor:
-    """As `attention.add_gradients`, for tensors that `serves` takes."""
-    assert key_gradient.is_contiguous() and v_gradient.is_contiguous()
-    found = queries.new_empty(queries.shape)
-    _call("gradients", keys, queries, gradient, key_gradient, v_gradient, found)
-    return found
-
-
-@add_gradients.register_fake
-def _(keys: Tensor, queries: Tensor, gradient: Tensor, key_gradient: Tensor, v_gradient: Tensor) -> Tensor:
-    return queries.new_empty(queries.shape)
-
-
-def _call(name: str, keys: Tensor, queries: Tensor, *others: Tensor) -> None:
+    Args:
+        tensors: what it is given, in its order; up to two axes and then one whose numbers lie side by side.
+    """
     assert _library is not None
-    tensors = [tensor.contiguous() for tensor in (keys, queries, *others)]
-    sizes = queries.shape[0], queries.shape[1], keys.shape[1], keys.shape[2]
-    getattr(_library, name)(
-        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
-        *map(ctypes.c_long, sizes),
-        ctypes.c_int(torch.get_num_threads()),
-    )
+    held = [x if x.shape[-1] <= 1 or x.stride(-1) == 1 else x.contiguous() for x in tensors]
+    rows = (ctypes.c_int64 * (3 * len(held)))()
+    for place, tensor in zip(range(0, len(rows), 3), held, strict=True):
+        rows[place] = tensor.data_ptr()
+        rows[place + 1 : place + tensor.dim()] = list(tensor.stride()[:-1])
+    numbers = (ctypes.c_float(x) if isinstance(x, float) else ctypes.c_int64(x) for x in sizes)
+    getattr(_library, f"{name}_{NAMES[products]}")(rows, *numbers, torch.get_num_threads())
 
 
 def _loaded() -> ctypes.CDLL:
@@ -114,7 +92,7 @@ def _loaded() -> ctypes.CDLL:
     compiler = shlex.split(named) if named else [next(filter(shutil.which, COMPILERS), COMPILERS[0])]
     # What the compiler knows of itself and of the processor.
     macros = _run([*compiler, *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
-    name = f"attention-{hashlib.sha256(macros + SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    name = f"decoder-{hashlib.sha256(macros + SOURCE.read_bytes()).hexdigest()[:16]}.so"
     cache = _cache()
     if cache is not None and (cache / name).exists():
         return ctypes.CDLL(str(cache / name))
@@ -141,7 +119,7 @@ def _compile(compiler: list[str], library: Path) -> None:
             # In two steps: linked with -ffast-math, a library would round small numbers to 0 in the whole process.
             compiled = library.with_suffix(".o")
             _run([*compiler, *FLAGS, *threads, "-c", str(SOURCE), "-o", str(compiled)])
-            _run([*compiler, *threads, "-shared", str(compiled), "-o", str(library)])
+            _run([*compiler, *threads, "-shared", str(compiled), "-o", str(library), "-lm"])
             return
         except subprocess.CalledProcessError:
             if threads == THREADS[-1]:

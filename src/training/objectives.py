@@ -17,6 +17,7 @@ from src.data.vocabulary import END, PAD, START, Vocabulary
 from src.decoding.describe import describe
 from src.decoding.search import UNSAID, Speaker
 from src.encoders.encoder import Encoder
+from src.models import native
 from src.models.decoder import Decoder, Seen
 from src.models.fusion import Fuse, as_written
 from src.models.recurrence import Trace
@@ -265,14 +266,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
             by_rows = torch.empty_like(rows) if taught else None
             by_matrix = shares.new_zeros(matrix.shape) if taught and ctx.needs_input_grad[1] else None
             by_offset = shares.new_zeros(len(matrix))
-            run = fuse(_nats_and_errors if taught else _nats)
+            judge = _in_c if native.serves(shares, dtype) else fuse(_nats_and_errors)
             for start in range(0, len(rows), ROWS):
                 some = slice(start, start + ROWS)
                 logits = torch.addmm(offset, rows[some], matrix.T)
                 if by_rows is None:
-                    total += run(logits, targets[some], shares[some], smoothing)
+                    total += fuse(_nats)(logits, targets[some], shares[some], smoothing)
                     continue
-                nats, errors = run(logits, targets[some], shares[some], smoothing)
+                nats, errors = judge(logits, targets[some], shares[some], smoothing)
                 total += nats
                 by_offset += errors.sum(dim=0, dtype=wide)  # fused with the rest, a sum over rows takes twice as long
                 by_rows[some] = errors @ matrix
@@ -308,6 +309,16 @@ def _nats_and_errors(
         errors -= share * (smoothing / logits.shape[1])
     errors.scatter_add_(1, targets.unsqueeze(1), share * (smoothing - 1))
     return nats, errors.to(logits.dtype)
+
+
+def _in_c(
+    logits: Float[Tensor, "word vocab"], targets: Int[Tensor, " word"], shares: Float[Tensor, " word"], smoothing: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, "word vocab"]]:
+    """`_nats_and_errors`; the errors take the logits' place."""
+    nats = torch.empty_like(shares)
+    rows = logits, targets.unsqueeze(1), shares.unsqueeze(1), nats.unsqueeze(1)
+    native.call("errors", logits.dtype, rows, *logits.shape, float(smoothing))
+    return nats.sum(), logits
 
 
 def _weighed(

@@ -67,11 +67,13 @@ class RecurrentLearner(Learner[Batch]):
         self.validation = Validation(held_out, manifest, search.batch_images, group)
         self.decoder, self.encoder = decoder.to(group.device), encoder
         decoder.fuse = fusing(train.compile, group.device)
-        if train.compile:
+        self.kernels = native.described(group.device)
+        if train.compile and native.takes(group.device):
+            self.kernels += ", where train.compile finds nothing to fuse"
+        elif train.compile:
             self.kernels = "the decoder's steps and its loss run as kernels fused by TorchInductor"
             if self.few_shapes:
                 self.kernels += ", replayed as CUDA graphs while words are taught"
-        self.kernels += f"; {native.described(group.device)}"
         self.said_words = search.max_words
         self.teaching = self.forcing = TeacherForcing(
             decoder,

@@ -27,8 +27,9 @@ UNUSED = {
     # `cross_entropy` and `digest` are all that BLIP takes of what recurrent models are made of.
     "baseline": {
         *("src/decoding", "src/encoders", "src/training/graphs.py", "src/data/sentence.py"),
-        *("src/models/attention.py", "src/models/decoder.py", "src/models/ensemble.py", "src/models/fusion.py"),
-        *("src/models/expectation.py", "src/models/memory.py", "src/models/native.py", "src/models/recurrence.py"),
+        *("src/models/attention.py", "src/models/cells.py", "src/models/decoder.py", "src/models/ensemble.py"),
+        *("src/models/expectation.py", "src/models/fusion.py", "src/models/memory.py", "src/models/onepass.py"),
+        "src/models/recurrence.py",
     },
     "distill": {"src/encoders", "src/metrics", "src/training"},  # nothing is trained
     "train": {"src/data/sentence.py"},  # examples for MLflow

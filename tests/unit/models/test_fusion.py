@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
+from src.models import native
 from src.models.fusion import as_written, fused, fusing
 from src.training.batches import pack
 from src.training.objectives import TeacherForcing
@@ -17,7 +18,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("rnn", ["lstm", "gru"])
-def test_fused_steps_have_the_loss_and_the_gradients_of_the_written_ones(rnn):
+def test_fused_steps_have_the_loss_and_the_gradients_of_the_written_ones(rnn, monkeypatch):
+    monkeypatch.setattr(native, "serves", lambda *_: False)
     decoder = tiny.decoder(rnn)
     captions = [[[4, 5, 6, 7, 8], [5, 6, 4], [9]], [[7, 4, 4, 5], [8, 9], [5]]]
     grids = torch.from_numpy(tiny.grids(2))
@@ -37,6 +39,7 @@ def test_without_a_compiler_it_is_an_error_that_names_the_parameter(monkeypatch)
         raise RuntimeError("no working C++ compiler found\nand three screens of details")
 
     monkeypatch.setattr(torch, "compile", missing)
+    monkeypatch.setattr(native, "ready", lambda: False)
     with pytest.raises(UserError, match=r"no working C\+\+ compiler found\).*-S train.compile=false"):
         fusing(True, CPU)
 
@@ -44,3 +47,9 @@ def test_without_a_compiler_it_is_an_error_that_names_the_parameter(monkeypatch)
 def test_where_fusing_is_not_asked_for_nothing_is_compiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", None)
     assert fusing(False, CPU) is as_written
+
+
+def test_where_a_decoder_runs_in_c_nothing_is_left_to_fuse(monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    monkeypatch.setattr(native, "ready", lambda: True)
+    assert fusing(True, CPU) is as_written

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from src.models import attention
+from src.models.cells import GATES, State
 from src.models.memory import Gradients, Weights, remember
-from src.models.recurrence import GATES, State, Trace, recur
+from src.models.recurrence import Trace, recur
 
 CELLS = ["lstm", "gru"]
 
