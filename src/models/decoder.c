@@ -69,6 +69,31 @@ enum { FAR = 57, SMALLEST = 126 }; /* exp(2 * 20) is 2^57.7: see `attention.LIMI
 static inline float sigmoid(float value) { return 1 / (1 + exponential(-value, FAR)); }
 static inline float tangent(float value) { return 1 - 2 / (1 + exponential(2 * value, FAR)); }
 
+enum { SIDE = 32 };
+
+/* given: a matrix, and where it is written transposed. `images` and `captions` are its rows and columns. */
+#define TURN(name, from, to, as)                                                                                       \
+    void name(const rows *given, int64_t images, int64_t captions, int threads)                                        \
+    {                                                                                                                  \
+        const from *old = (const from *)given[0].at;                                                                   \
+        to *new = (to *)given[1].at;                                                                                   \
+        _Pragma("omp parallel for collapse(2) schedule(static) num_threads(threads)")                                  \
+        for (int64_t column = 0; column < captions; column += SIDE)                                                    \
+            for (int64_t row = 0; row < images; row += SIDE) {                                                         \
+                int64_t high = images - row < SIDE ? images - row : SIDE;                                              \
+                int64_t wide = captions - column < SIDE ? captions - column : SIDE;                                    \
+                from block[SIDE][SIDE] = {{0}};                                                                        \
+                for (int64_t i = 0; i < high; i++)                                                                     \
+                    memcpy(block[i], old + (row + i) * given[0].image + column, wide * sizeof(from));                  \
+                for (int64_t j = 0; j < wide; j++)                                                                     \
+                    for (int64_t i = 0; i < high; i++)                                                                 \
+                        new[(column + j) * given[1].image + row + i] = as(block[i][j]);                                \
+            }                                                                                                          \
+    }
+#define ITSELF(value) (value)
+TURN(turn_bf16, bf16, bf16, ITSELF)
+TURN(turn_widen_bf16, bf16, float, wide_bf16)
+
 #define NAMED(name, kind) name##_##kind
 #define PRODUCT float
 #define OF(name) NAMED(name, fp32)

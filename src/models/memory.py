@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.models import attention
+from src.models import attention, native
 
 
 class Weights(NamedTuple):
@@ -47,6 +47,7 @@ class Gradients:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._turned: set[str] = set()
 
     def zeros(self, name: str, like: Tensor) -> Tensor:
         """The sum so far, to be added to."""
@@ -63,9 +64,18 @@ class Gradients:
         else:
             self._sums[name].baddbmm_(left, right)
 
+    def add_outer(self, name: str, outputs: Float[Tensor, "row output"], inputs: Float[Tensor, "row input"]) -> None:
+        """Add what rows bring to a matrix that made outputs of inputs."""
+        if native.turns(outputs):  # a product whose first matrix lies the other way round takes twice the time
+            self._turned.add(name)
+            self.add(name, native.turned(inputs, inputs.dtype), outputs)
+        else:
+            self.add(name, outputs.T, inputs)
+
     def take(self, name: str) -> Tensor | None:
         """The sum, which begins again; nothing if nothing was added."""
-        return self._sums.pop(name, None)
+        found = self._sums.pop(name, None)
+        return native.turned(found, torch.float32) if found is not None and name in self._turned else found
 
 
 def remember(

@@ -86,6 +86,19 @@ def call(name: str, products: torch.dtype, tensors: Sequence[Tensor], *sizes: in
     getattr(_library, f"{name}_{NAMES[products]}")(rows, *numbers, torch.get_num_threads())
 
 
+def turns(matrix: Tensor) -> bool:
+    """Whether `turned` takes a matrix."""
+    return matrix.dtype == torch.bfloat16 and takes(matrix.device)
+
+
+def turned(matrix: Float[Tensor, "row column"], dtype: torch.dtype) -> Float[Tensor, "column row"]:
+    """A matrix in bfloat16 transposed, in memory too, as bfloat16 or in single precision."""
+    found = matrix.new_empty(matrix.shape[1], matrix.shape[0], dtype=dtype)
+    name = "turn" if dtype == matrix.dtype else "turn_widen"
+    call(name, matrix.dtype, (matrix, found), *matrix.shape)
+    return found
+
+
 def _loaded() -> ctypes.CDLL:
     """The library, compiled if this machine's is not in the cache."""
     named = os.environ.get("CC")

@@ -213,10 +213,10 @@ class _Recurrence(torch.autograd.Function):
                 d_product[rows].view(images, count, len(matrix)),
                 d_seen[:, here],
             )
-        ctx.gradients.add("matrix", d_product.T, before)
+        ctx.gradients.add_outer("matrix", d_product, before)
         ctx.gradients.zeros("bias", v.new_empty(len(matrix))).add_(d_product.sum(dim=0))
         del d_product, before, done  # the peak of a training step is here
-        ctx.gradients.add("context", d_inputs.flatten(0, 1).T, context.flatten(0, 1))
+        ctx.gradients.add_outer("context", d_inputs.flatten(0, 1), context.flatten(0, 1))
         ctx.gradients.add("regions", (looked * openness).to(dtype).transpose(1, 2), d_seen)
         found = d_inputs, back_hidden, back_cell if cell_0.numel() else torch.zeros_like(cell_0)
         inputs, *state = (x.to(kind) for x, kind in zip(found, ctx.dtypes, strict=True))

@@ -276,7 +276,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 nats, errors = judge(logits, targets[some], shares[some], smoothing)
                 total += nats
                 by_offset += errors.sum(dim=0, dtype=wide)  # fused with the rest, a sum over rows takes twice as long
-                by_rows[some] = errors @ matrix
+                halves = (torch.split(x, ROWS // 2) for x in (by_rows[some], errors))
+                for half, part in zip(*halves, strict=True):
+                    torch.mm(part, matrix, out=half)  # as one product it takes half as long again
                 if by_matrix is not None:
                     by_matrix += errors.T @ rows[some]
         if taught:
