@@ -17,9 +17,12 @@ from torch.nn import functional
 
 from src.models.cells import GATES, State, step
 from src.models.fusion import Fuse, as_written
-from src.models.memory import Gradients, Memory, Weights, remember
+from src.models.memory import Gradients, Layer, Memory, Weights, layer, remember, through
 from src.models.onepass import quickest
 from src.models.recurrence import Trace, recur
+
+WORDS, OUTPUT = "word_gates", "output"
+"""Layers that all words of a batch go through."""
 
 
 class DecoderConfig(BaseModel):
@@ -44,11 +47,14 @@ class Seen(NamedTuple):
 
     Attributes:
         start: of every caption; the same for all of an image.
-        gradients: of the memory.
+        words, output: the layers `word_gates` and `output`.
+        gradients: of the memory and of the layers.
     """
 
     memory: Memory
     start: State
+    words: Layer
+    output: Layer
     gradients: Gradients
 
 
@@ -130,7 +136,8 @@ class Decoder(nn.Module):
         """
         embedded = self.embedding(words)
         outcome = quickest(step, memory)(self.config.rnn, self.word_gates(embedded), memory, state)
-        logits: Tensor = self.vocab(self._features(outcome.state.hidden, outcome.context, embedded))
+        told = torch.cat([outcome.state.hidden, outcome.context, embedded.to(outcome.context.dtype)], dim=-1)
+        logits: Tensor = self.vocab(self.dropout(self.output(told).tanh()))
         return logits.float().log_softmax(dim=-1), outcome.state, outcome.attention
 
     @staticmethod
@@ -164,9 +171,10 @@ class Decoder(nn.Module):
 
     def look(self, grids: Float[Tensor, "image region feature"], captions: int) -> Seen:
         """Look at the images, for teaching `captions` captions each."""
-        gradients = Gradients()
+        gradients, dtype = Gradients(), self._dtype(grids)
         memory, start = self._look(grids, captions, gradients)
-        return Seen(memory, start, gradients)
+        words, output = (layer(getattr(self, name), dtype, gradients, name) for name in (WORDS, OUTPUT))
+        return Seen(memory, start, words, output, gradients)
 
     def embed(self, inputs: Int[Tensor, "image position"], seen: Seen) -> Float[Tensor, "image position embedding"]:
         """Words for teaching, rounded at once to what the matrix products take: whatever reads them would do it."""
@@ -191,14 +199,17 @@ class Decoder(nn.Module):
         recurred = recur(
             self.config.rnn,
             active,
-            self.word_gates(embedded),
+            through(seen.words, embedded, seen.gradients, WORDS),
             seen.memory,
             State(state.hidden[:, : active[0]], state.cell[:, : active[0]]),
             seen.gradients,
             trace,
             self.fuse,
         )
-        features = self._features(recurred.hidden, recurred.context, embedded, said)
+        told = torch.cat([recurred.hidden, recurred.context, embedded], dim=-1)
+        # Few positions hold no word, and behind the layer a position is narrower than before.
+        outputs = through(seen.output, told, seen.gradients, OUTPUT).flatten(0, 1).index_select(0, said)
+        features = self.dropout(outputs.tanh())
         return Taught(features, recurred.attention, recurred.state)
 
     def _look(
@@ -220,20 +231,6 @@ class Decoder(nn.Module):
         with torch.autocast(grids.device.type, enabled=False):
             weight, bias = self.norm.weight.to(dtype), self.norm.bias.to(dtype)
             return functional.layer_norm(grids.to(dtype), self.norm.normalized_shape, weight, bias, self.norm.eps)
-
-    def _features(
-        self,
-        hidden: Float[Tensor, "image position hidden"],
-        context: Float[Tensor, "image position hidden"],
-        embedded: Float[Tensor, "image position embedding"],
-        said: Int[Tensor, " word"] | None = None,
-    ) -> Float[Tensor, "*position feature"]:
-        """What the next word is told from, at every position or at those in `said`."""
-        features: Tensor = self.output(torch.cat([hidden, context, embedded.to(hidden.dtype)], dim=-1))
-        if said is not None:  # few positions hold no word, and here a position is narrower than before
-            features = features.flatten(0, 1).index_select(0, said)
-        features = self.dropout(features.tanh())
-        return features
 
     def _dtype(self, grids: Tensor) -> torch.dtype:
         """Of the matrix products inside the recurrence: autocast's where it is on."""

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from src.models import attention, native
 
@@ -26,6 +27,13 @@ class Weights(NamedTuple):
     context: Float[Tensor, "gate hidden"]
 
 
+class Layer(NamedTuple):
+    """Weights of a linear layer in the precision that it computes in."""
+
+    weight: Float[Tensor, "output input"]
+    bias: Float[Tensor, " output"]
+
+
 class Memory(NamedTuple):
     """What a step needs to know of its images, computed once per image.
 
@@ -40,9 +48,9 @@ class Memory(NamedTuple):
 
 
 class Gradients:
-    """What the steps on one memory pass on to it, added up in place.
+    """What the steps on one memory pass on to it and to the layers around them, added up in place.
 
-    Autograd would hold a gradient of its own for every part of the steps beside their sum.
+    Autograd would make a gradient of its own for every part of the steps, and hold it beside their sum.
     """
 
     def __init__(self) -> None:
@@ -102,6 +110,59 @@ def _known(
 ) -> tuple[Tensor, ...]:
     wide = v.to(torch.promote_types(dtype, torch.float32))
     return regions.to(dtype), attention.exponentials(keys), matrix.to(dtype), bias.to(dtype), wide, context.to(dtype)
+
+
+def layer(linear: nn.Linear, dtype: torch.dtype, gradients: Gradients, name: str) -> Layer:
+    """A layer for `through`: its weights rounded once for all that goes through.
+
+    Args:
+        dtype: of the matrix products.
+        gradients: where `through` leaves those of the layer, under `name`.
+    """
+    return Layer(*_Layer.apply(gradients, dtype, name, linear.weight, linear.bias))
+
+
+def through(
+    layer: Layer, inputs: Float[Tensor, "*any input"], gradients: Gradients, name: str
+) -> Float[Tensor, "*any output"]:
+    """Inputs, in the layer's precision, led through it."""
+    outputs: Tensor = _Through.apply(gradients, name, inputs, *layer)
+    return outputs
+
+
+class _Layer(torch.autograd.Function):
+    """Passes the sums on when everything that went through has added to them; autograd itself brings nothing."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gradients: Gradients, dtype: torch.dtype, name: str, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.gradients, ctx.name, ctx.dtype = gradients, name, weight.dtype
+        return weight.to(dtype), bias.to(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *_: None) -> tuple[Tensor | None, ...]:
+        sums = (ctx.gradients.take(name) for name in (ctx.name, f"{ctx.name} bias"))
+        return (None, None, None, *(None if x is None else x.to(ctx.dtype) for x in sums))
+
+
+class _Through(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradients: Gradients, name: str, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.gradients, ctx.name = gradients, name
+        ctx.save_for_backward(inputs, weight)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return functional.linear(inputs, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weight = ctx.saved_tensors
+        rows = gradient.flatten(0, -2)
+        ctx.gradients.add_outer(ctx.name, rows, inputs.flatten(0, -2))
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        ctx.gradients.zeros(f"{ctx.name} bias", rows.new_empty(len(weight), dtype=wide)).add_(rows.sum(dim=0))
+        return None, None, gradient @ weight, None, None
 
 
 class _Remembered(torch.autograd.Function):
