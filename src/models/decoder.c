@@ -280,6 +280,20 @@ void OF(gru_back)(const rows *given, int64_t images, int64_t captions, int64_t h
 }
 #undef TOLD
 
+/* given: numbers and a random byte for each; then, written, the numbers times `scale` where the byte is `threshold` or
+ * more, else 0. A row is an image's. */
+void OF(drop)(const rows *given, int64_t images, int64_t numbers, int64_t threshold, float scale, int threads)
+{
+    const int64_t caption = 0;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t image = 0; image < images; image++) {
+        const PRODUCT *value = ROW(const PRODUCT, given[0]);
+        const uint8_t *random = ROW(const uint8_t, given[1]);
+        PRODUCT *kept = ROW(PRODUCT, given[2]);
+        EACH(at, numbers) kept[at] = OF(narrow)(random[at] >= threshold ? OF(wide)(value[at]) * scale : 0);
+    }
+}
+
 /* given: logits, which become their gradients, targets, shares; then, written, the losses. A row is a word. */
 void OF(errors)(const rows *given, int64_t images, int64_t words, float smoothing, int threads)
 {

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
 
+from src.models import native
 from src.models.cells import GATES, State, step
 from src.models.fusion import Fuse, as_written
 from src.models.memory import Gradients, Layer, Memory, Weights, layer, remember, through
@@ -268,8 +269,28 @@ class Dropout(nn.Module):
         if not self.training or not self.threshold:
             return values
         words = -(-values.numel() // 8)
-        random = torch.empty(words, dtype=torch.int64, device=values.device).random_(-(2**63), None)
-        keep = random.view(torch.uint8)[: values.numel()].view(values.shape) >= self.threshold
+        drawn = torch.empty(words, dtype=torch.int64, device=values.device).random_(-(2**63), None)
+        random = drawn.view(torch.uint8)[: values.numel()].view(values.shape)
+        scale = 256 / (256 - self.threshold)
+        if native.takes(values.device) and values.dtype in native.NAMES:
+            kept: Tensor = _Dropped.apply(values, random, self.threshold, scale)
+            return kept
+        keep = random >= self.threshold
         if values.element_size() == 2:  # a product of one type takes a quarter of the time, for a byte more a number
             keep = keep.to(values.dtype)
-        return (values * keep).mul_(256 / (256 - self.threshold))
+        return (values * keep).mul_(scale)
+
+
+class _Dropped(torch.autograd.Function):
+    """Keeps the random bytes alone."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, random: Tensor, threshold: int, scale: float) -> Tensor:
+        ctx.save_for_backward(random)
+        ctx.given = threshold, scale
+        return native.dropped(values, random, threshold, scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (random,) = ctx.saved_tensors
+        return native.dropped(gradient, random, *ctx.given), None, None, None

@@ -153,7 +153,8 @@ class _Through(torch.autograd.Function):
         ctx.gradients, ctx.name = gradients, name
         ctx.save_for_backward(inputs, weight)
         with torch.autocast(inputs.device.type, enabled=False):
-            return functional.linear(inputs, weight, bias)
+            rows = functional.linear(inputs.flatten(0, -2), weight, bias)  # of more axes, the bias is a pass of its own
+            return rows.view(*inputs.shape[:-1], len(weight))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 SOURCE = Path(__file__).with_name("decoder.c")
@@ -84,6 +84,16 @@ def call(name: str, products: torch.dtype, tensors: Sequence[Tensor], *sizes: in
         rows[place + 1 : place + tensor.dim()] = list(tensor.stride()[:-1])
     numbers = (ctypes.c_float(x) if isinstance(x, float) else ctypes.c_int64(x) for x in sizes)
     getattr(_library, f"{name}_{NAMES[products]}")(rows, *numbers, torch.get_num_threads())
+
+
+def dropped(
+    values: Float[Tensor, "*any"], random: UInt8[Tensor, "*any"], threshold: int, scale: float
+) -> Float[Tensor, "*any"]:
+    """Numbers times `scale` where a random byte is `threshold` or more, else 0."""
+    found = torch.empty_like(values, memory_format=torch.contiguous_format)
+    pieces = [x.contiguous().view(-1, values.shape[-1]) for x in (values, random, found)]
+    call("drop", values.dtype, pieces, *pieces[0].shape, threshold, scale)
+    return found
 
 
 def turns(matrix: Tensor) -> bool:

@@ -123,9 +123,8 @@ class TeacherForcing(Teaching[Batch]):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "image position region"]]:
         """The loss summed over all words, each weighed where weights are given, and where every position looked."""
         parts = _parts(batch, weights, self._parted)
-        embed = self.decoder.embed
         # For all parts at once: each would leave a gradient of the whole vocabulary, to be added to the others'.
-        words = checkpoint(embed, inputs, seen, use_reentrant=False) if self._parted else embed(inputs, seen)
+        words = self.decoder.embed(inputs, seen)
         taught, state = [], seen.start
         sizes = [sum(part.active) for part in parts]
         for part, embedded in zip(parts, torch.split(words, sizes, dim=1), strict=True):
