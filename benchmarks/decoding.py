@@ -27,9 +27,9 @@ from benchmarks import machine
 from src.data.vocabulary import END
 from src.decoding.search import beam_search, greedy
 from src.files import write_json
+from src.models.cells import State
 from src.models.decoder import Decoder, DecoderConfig
 from src.models.memory import Memory
-from src.models.recurrence import State
 from src.precision import DTYPES, autocast, described
 
 Search = Callable[[torch.Tensor], list[Any]]

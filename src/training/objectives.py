@@ -28,8 +28,8 @@ from src.training.learner import Losses, Teaching
 ROWS = 640
 """Words whose logits exist at one time."""
 PARTS = 3
-"""Times the square root of the number of steps: the parts of a batch that are computed twice. What is kept of each
-is the same however many they are."""
+"""Times the square root of the number of steps: the parts of a batch that are computed twice. What is kept between
+them is the same however many they are."""
 IMPOSSIBLE = -1e4
 """As a logit: no probability in any precision, and finite, for no weight times infinity is not nothing."""
 
