@@ -131,8 +131,8 @@ class Train(Section):
     gradient_checkpointing: bool = False
     """Compute the decoder's steps (and the CNN's blocks) again in the backward pass instead of keeping them."""
     compile: bool = False
-    """On a GPU, fuse what lies between the decoder's matrix products into kernels of its own (`src.models.fusion`): faster
-    steps, after a minute of compiling. On a processor that is so from the start (`src.models.onepass`)."""
+    """On a GPU, fuse what lies between the decoder's matrix products into kernels of its own (`src.models.fusion`):
+    faster steps, after a minute of compiling. On a processor they are fused from the start (`src.models.onepass`)."""
     finetune_encoder: Annotated[int, Field(ge=0)] = 0
     """Epochs at the end in which the CNN learns too, from the images themselves."""
     encoder_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
