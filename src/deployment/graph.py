@@ -1,6 +1,6 @@
 """Pixels in, captions out, as one graph without Python: what is exported.
 
-The same arithmetic as `src.models.recurrence.step` and `src.decoding.search.beam_search`, in a form that a graph of
+The same arithmetic as `src.models.cells.step` and `src.decoding.search.beam_search`, in a form that a graph of
 fixed shapes can hold: nothing is changed in place, what grows word by word has room for all words from the start, and
 the loop over words is an operator of the graph.
 """
