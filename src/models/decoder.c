@@ -45,7 +45,8 @@ static inline bf16 narrow_bf16(float value)
     return (bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-/* exp(value), cut off near 2^limit and 2^-limit. Nothing but the exponent is cut off: what is no number stays none. */
+/* exp(value), cut off near 2^limit and 2^-limit, of values up to a billion. Nothing but the exponent is cut off: what is
+ * no number stays none. */
 static inline float exponential(float value, int32_t limit)
 {
     float whole = __builtin_rintf(value * 1.44269504f), rest = value - whole * 0.693147181f;
@@ -294,15 +295,15 @@ void OF(drop)(const rows *given, int64_t images, int64_t numbers, int64_t thresh
     }
 }
 
-/* given: logits, which become their gradients, targets, shares; then, written, the losses. A row is a word. */
+/* given: targets and shares; then, written, logits, which become their gradients, and the losses. A row is a word. */
 void OF(errors)(const rows *given, int64_t images, int64_t words, float smoothing, int threads)
 {
     const int64_t caption = 0;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t image = 0; image < images; image++) {
-        PRODUCT *logits = ROW(PRODUCT, given[0]);
-        int64_t target = *ROW(const int64_t, given[1]);
-        float share = *ROW(const float, given[2]), said = OF(wide)(logits[target]);
+        PRODUCT *logits = ROW(PRODUCT, given[2]);
+        int64_t target = *ROW(const int64_t, given[0]);
+        float share = *ROW(const float, given[1]), said = OF(wide)(logits[target]);
         float most = OF(wide)(logits[0]), mass = 0, all = 0;
 #pragma omp simd reduction(max : most)
         for (int64_t word = 0; word < words; word++)

@@ -60,7 +60,7 @@ class Gradients:
     def zeros(self, name: str, like: Tensor) -> Tensor:
         """The sum so far, to be added to."""
         if name not in self._sums:
-            self._sums[name] = torch.zeros_like(like)
+            self._sums[name] = torch.zeros_like(like, memory_format=torch.contiguous_format)
         return self._sums[name]
 
     def add(self, name: str, left: Tensor, right: Tensor) -> None:
@@ -79,6 +79,11 @@ class Gradients:
             self.add(name, native.turned(inputs, inputs.dtype), outputs)
         else:
             self.add(name, outputs.T, inputs)
+
+    def add_sum(self, name: str, rows: Float[Tensor, "row output"]) -> None:
+        """Add what rows bring to a bias, in single precision at least."""
+        wide = torch.promote_types(rows.dtype, torch.float32)
+        self.zeros(name, rows.new_empty(rows.shape[1], dtype=wide)).add_(rows.sum(dim=0))
 
     def take(self, name: str) -> Tensor | None:
         """The sum, which begins again; nothing if nothing was added."""
@@ -161,8 +166,7 @@ class _Through(torch.autograd.Function):
         inputs, weight = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
         ctx.gradients.add_outer(ctx.name, rows, inputs.flatten(0, -2))
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        ctx.gradients.zeros(f"{ctx.name} bias", rows.new_empty(len(weight), dtype=wide)).add_(rows.sum(dim=0))
+        ctx.gradients.add_sum(f"{ctx.name} bias", rows)
         return None, None, gradient @ weight, None, None
 
 

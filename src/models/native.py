@@ -70,14 +70,18 @@ def described(device: torch.device) -> str:
     return f"the decoder in PyTorch's operations, several times slower, for no C compiler works ({_failure})"
 
 
-def call(name: str, products: torch.dtype, tensors: Sequence[Tensor], *sizes: int | float) -> None:
+def call(
+    name: str, products: torch.dtype, given: Sequence[Tensor], written: Sequence[Tensor], *sizes: int | float
+) -> None:
     """Call a function of `decoder.c` for matrix products of a type.
 
     Args:
-        tensors: what it is given, in its order; up to two axes and then one whose numbers lie side by side.
+        given: what it reads, in its order; up to two axes and then one.
+        written: what it writes or adds to; along the last axis their numbers lie side by side.
     """
     assert _library is not None
-    held = [x if x.shape[-1] <= 1 or x.stride(-1) == 1 else x.contiguous() for x in tensors]
+    assert all(map(_side_by_side, written)), f"{name} would write into a copy"
+    held = [*(x if _side_by_side(x) else x.contiguous() for x in given), *written]
     rows = (ctypes.c_int64 * (3 * len(held)))()
     for place, tensor in zip(range(0, len(rows), 3), held, strict=True):
         rows[place] = tensor.data_ptr()
@@ -86,13 +90,17 @@ def call(name: str, products: torch.dtype, tensors: Sequence[Tensor], *sizes: in
     getattr(_library, f"{name}_{NAMES[products]}")(rows, *numbers, torch.get_num_threads())
 
 
+def _side_by_side(values: Tensor) -> bool:
+    return values.shape[-1] <= 1 or values.stride(-1) == 1
+
+
 def dropped(
     values: Float[Tensor, "*any"], random: UInt8[Tensor, "*any"], threshold: int, scale: float
 ) -> Float[Tensor, "*any"]:
     """Numbers times `scale` where a random byte is `threshold` or more, else 0."""
     found = torch.empty_like(values, memory_format=torch.contiguous_format)
-    pieces = [x.contiguous().view(-1, values.shape[-1]) for x in (values, random, found)]
-    call("drop", values.dtype, pieces, *pieces[0].shape, threshold, scale)
+    *given, kept = (x.contiguous().view(-1, values.shape[-1]) for x in (values, random, found))
+    call("drop", values.dtype, given, [kept], *kept.shape, threshold, scale)
     return found
 
 
@@ -105,7 +113,7 @@ def turned(matrix: Float[Tensor, "row column"], dtype: torch.dtype) -> Float[Ten
     """A matrix in bfloat16 transposed, in memory too, as bfloat16 or in single precision."""
     found = matrix.new_empty(matrix.shape[1], matrix.shape[0], dtype=dtype)
     name = "turn" if dtype == matrix.dtype else "turn_widen"
-    call(name, matrix.dtype, (matrix, found), *matrix.shape)
+    call(name, matrix.dtype, [matrix], [found], *matrix.shape)
     return found
 
 
@@ -115,7 +123,7 @@ def _loaded() -> ctypes.CDLL:
     compiler = shlex.split(named) if named else [next(filter(shutil.which, COMPILERS), COMPILERS[0])]
     # What the compiler knows of itself and of the processor.
     macros = _run([*compiler, *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
-    name = f"decoder-{hashlib.sha256(macros + SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    name = f"decoder-{hashlib.sha256(repr(FLAGS).encode() + macros + SOURCE.read_bytes()).hexdigest()[:16]}.so"
     cache = _cache()
     if cache is not None and (cache / name).exists():
         return ctypes.CDLL(str(cache / name))

@@ -30,24 +30,26 @@ def step(
     """As `cells.step`."""
     regions, keys, weights = memory
     dtype, (images, captions, hidden), gates = regions.dtype, state.hidden.shape, len(weights.context)
-    product = torch.addmm(weights.bias, state.hidden.reshape(-1, hidden), weights.matrix.T)
-    product = product.view(images, captions, len(weights.bias))
-    query, openness = keys.new_empty(images, captions, keys.shape[2]), keys.new_empty(images, captions, 1)
-    attention = keys.new_empty(images, captions, keys.shape[1]) if looked is None else looked
-    shares = regions.new_empty(attention.shape)
-    given = product[..., gates:], keys, weights.v, attention, query, openness, shares
-    native.call("attend", dtype, given, images, captions, *keys.shape[1:], looked is not None)
-    context = torch.bmm(shares, regions)
-    seen = (context.flatten(0, 1) @ weights.context.T).view(word_gates.shape)
-    opened = keys.new_empty(4, images, captions, hidden).unbind()
-    content = torch.empty_like(opened[0]) if cell == "lstm" else state.cell
-    new = regions.new_empty(images, captions, hidden)
-    told = word_gates, seen, product
-    if cell == "lstm":
-        native.call(cell, dtype, (*told, state.cell, *opened, content, new), images, captions, hidden)
-    else:
-        native.call(cell, dtype, (*told, state.hidden, *opened, new), images, captions, hidden)
-    return Step(State(new, content), attention, openness, query, opened, context)
+    with torch.autocast("cpu", enabled=False):  # products are of the memory's type, whatever the words' is
+        before = state.hidden.to(dtype)
+        product = torch.addmm(weights.bias, before.reshape(-1, hidden), weights.matrix.T)
+        product = product.view(images, captions, len(weights.bias))
+        query, openness = keys.new_empty(images, captions, keys.shape[2]), keys.new_empty(images, captions, 1)
+        attention = keys.new_empty(images, captions, keys.shape[1]) if looked is None else looked
+        shares = regions.new_empty(attention.shape)
+        asked, answered = (product[..., gates:], keys, weights.v), (attention, query, openness, shares)
+        native.call("attend", dtype, asked, answered, images, captions, *keys.shape[1:], looked is not None)
+        context = torch.bmm(shares, regions)
+        seen = (context.flatten(0, 1) @ weights.context.T).view(word_gates.shape)
+        opened = keys.new_empty(4, images, captions, hidden).unbind()
+        content = torch.empty_like(opened[0]) if cell == "lstm" else state.cell
+        new = regions.new_empty(images, captions, hidden)
+        told = word_gates.to(dtype), seen, product
+        if cell == "lstm":
+            native.call(cell, dtype, (*told, state.cell), (*opened, content, new), images, captions, hidden)
+        else:
+            native.call(cell, dtype, (*told, before), (*opened, new), images, captions, hidden)
+        return Step(State(new, content), attention, openness, query, opened, context)
 
 
 def step_back(
@@ -67,18 +69,17 @@ def step_back(
     """As `cells.step_back`."""
     regions, keys, weights = memory
     dtype, (images, captions, hidden), gates = regions.dtype, d_state.hidden.shape, len(weights.context)
-    d_in, carried = regions.new_empty(images, captions, gates), torch.empty_like(d_state.hidden)
-    left = d_inputs, d_in, d_product, carried
+    d_in, carried = regions.new_empty(images, captions, gates), keys.new_empty(d_state.hidden.shape)
     if cell == "lstm":
-        given = before.cell, done.state.cell, *done.gates, *d_state, *left
+        given = before.cell, done.state.cell, *done.gates, *d_state
     else:
-        given = before.hidden, *done.gates, d_state.hidden, *left
-    native.call(f"{cell}_back", dtype, given, images, captions, hidden)
+        given = before.hidden, *done.gates, d_state.hidden
+    native.call(f"{cell}_back", dtype, given, (d_inputs, d_in, d_product, carried), images, captions, hidden)
     torch.add(d_context, (d_in.flatten(0, 1) @ weights.context).view(d_context.shape), out=d_seen)
     d_shares = torch.bmm(d_seen, regions.transpose(1, 2))
     asked = keys, weights.v, done.query, done.attention, done.openness, d_shares, d_looked
     told = key_gradient, v_gradient, d_product[..., gates:]
-    native.call("attend_back", dtype, (*asked, *told), images, captions, *keys.shape[1:])
+    native.call("attend_back", dtype, asked, told, images, captions, *keys.shape[1:])
     back = (d_product.flatten(0, 1) @ weights.matrix).view(d_context.shape).to(carried.dtype)
     return State(back, carried) if cell == "lstm" else State(back.add_(carried), d_state.cell)
 

@@ -214,7 +214,7 @@ class _Recurrence(torch.autograd.Function):
                 d_seen[:, here],
             )
         ctx.gradients.add_outer("matrix", d_product, before)
-        ctx.gradients.zeros("bias", v.new_empty(len(matrix))).add_(d_product.sum(dim=0))
+        ctx.gradients.add_sum("bias", d_product)
         del d_product, before, done  # the peak of a training step is here
         ctx.gradients.add_outer("context", d_inputs.flatten(0, 1), context.flatten(0, 1))
         ctx.gradients.add("regions", (looked * openness).to(dtype).transpose(1, 2), d_seen)

@@ -317,8 +317,8 @@ def _in_c(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "word vocab"]]:
     """`_nats_and_errors`; the errors take the logits' place."""
     nats = torch.empty_like(shares)
-    rows = logits, targets.unsqueeze(1), shares.unsqueeze(1), nats.unsqueeze(1)
-    native.call("errors", logits.dtype, rows, *logits.shape, float(smoothing))
+    given, written = (x.unsqueeze(1) for x in (targets, shares)), (logits, nats.unsqueeze(1))
+    native.call("errors", logits.dtype, list(given), written, *logits.shape, float(smoothing))
     return nats.sum(), logits
 
 

@@ -129,6 +129,15 @@ def test_dropout_keeps_the_mean_and_drops_its_share(rate):
     assert float(dropped.mean()) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_dropouts_gradient_is_what_it_multiplied_by(kind):
+    values = (torch.rand(7, 3, 33) + 1).to(kind).requires_grad_()
+    dropped = Dropout(0.5).train()(values)
+    (gradient,) = torch.autograd.grad(dropped, values, torch.ones_like(dropped))
+    assert set(gradient.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(dropped, values * gradient)
+
+
 def test_dropout_is_off_when_nothing_is_learnt():
     values = torch.randn(3, 4)
     assert torch.equal(Dropout(0.5).eval()(values), values)

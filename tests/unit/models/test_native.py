@@ -99,6 +99,43 @@ def test_a_loss_and_its_gradients_are_those_of_pytorchs_operations(kind, near, s
 
 @needs_a_compiler
 @pytest.mark.parametrize("rnn", RNNS)
+def test_gradients_that_lie_otherwise_in_memory_are_the_same(rnn):
+    def gradients(turned: bool) -> tuple[Tensor, ...]:
+        torch.manual_seed(0)
+        shapes = [(2, 4, cells.GATES[rnn] * 6), (2, 3, 6), (2, 3, 5), (cells.GATES[rnn] * 6 + 6, 6)]
+        shapes += [(cells.GATES[rnn] * 6 + 6,), (5,), (cells.GATES[rnn] * 6, 6), (2, 2, 6), (2, 2, 6 * (rnn == "lstm"))]
+        entered = [torch.randn(shape).requires_grad_() for shape in shapes]
+        words, seen, keys, *weights, state, cell = entered
+        sums = Gradients()
+        given = keys.transpose(1, 2).contiguous().transpose(1, 2) if turned else keys
+        memory = remember(seen, given, Weights(*weights), torch.float32, sums)
+        hidden = recur(rnn, (2, 2), words, memory, State(state, cell), sums).hidden
+        factors = torch.randn(2, 6, 4)
+        told = hidden.transpose(1, 2) * factors if turned else hidden * factors.transpose(1, 2).contiguous()
+        return torch.autograd.grad(told.sum(), entered, allow_unused=True)
+
+    assert native.ready()
+    torch.testing.assert_close(gradients(turned=True), gradients(turned=False))
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("rnn", RNNS)
+def test_words_of_another_precision_than_the_memory_are_read_as_what_they_are(rnn, in_operations):
+    decoder, words = tiny.decoder(rnn), torch.full((2, 2), 4)
+
+    def said() -> Tensor:
+        given = decoder.begin(torch.from_numpy(tiny.grids(2)), 2)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            return decoder.next(words, *given)[0]
+
+    assert native.ready()
+    found = said()
+    in_operations()
+    torch.testing.assert_close(found, said(), rtol=0.02, atol=0.02)
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("rnn", RNNS)
 def test_what_is_no_number_stays_none(rnn):
     """A run that diverges must be seen to."""
     decoder = tiny.decoder(rnn)
