@@ -32,7 +32,7 @@ class ResidentGrids:
         self.grids = torch.empty(grids.shape, dtype=torch.float16, device=device)
         for start in range(0, len(grids), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
-            self.grids[rows] = torch.from_numpy(np.ascontiguousarray(grids[rows])).to(device)
+            self.grids[rows] = torch.from_numpy(np.array(grids[rows]))  # a copy: the file's pages cannot be written to
 
     def __call__(self, rows: Int[np.ndarray, " image"]) -> Float[Tensor, "image region feature"]:
         return self.grids[torch.from_numpy(rows).to(self.grids.device)]

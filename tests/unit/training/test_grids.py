@@ -1,4 +1,7 @@
+import warnings
+
 import numpy as np
+import pytest
 import tiny
 import torch
 
@@ -13,6 +16,23 @@ def test_grids_in_the_devices_memory_are_those_of_the_file(monkeypatch):
     grids = tiny.grids(5)
     resident = ResidentGrids(grids, torch.device("cpu"))
     assert torch.equal(resident(ROWS), GridReader(grids)(ROWS))
+
+
+@pytest.fixture
+def every_warning():
+    """PyTorch warns of most things once a process."""
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    yield
+    torch.set_warn_always(before)
+
+
+def test_a_file_that_cannot_be_written_to_is_read_without_a_warning(every_warning):
+    grids = tiny.grids(5)
+    grids.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(ResidentGrids(grids, torch.device("cpu"))(ROWS), GridReader(grids)(ROWS))
 
 
 def test_they_stay_in_the_file_where_they_do_not_fit(monkeypatch):
