@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,9 +27,43 @@ def write_atomically(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, to be filled; when the block ends well it is flushed to disk and takes the name.
+
+    A crash or an error at any moment leaves the former `folder` as it was: killed between the two renamings, beside
+    its place, from where the next call fetches it.
+    """
+    temporary, former = (folder.with_name(f".{folder.name}.{kind}") for kind in ("partial", "former"))
+    _tidy(folder, temporary, former)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        settle(temporary)
+        if folder.exists():
+            folder.replace(former)
+        temporary.replace(folder)
+        _sync(folder.parent)
+    finally:
+        _tidy(folder, temporary, former)
+
+
+def _tidy(folder: Path, temporary: Path, former: Path) -> None:
+    if former.exists() and not folder.exists():
+        former.replace(folder)
+    for left in (temporary, former):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def settle(folder: Path) -> None:
+    """Have all of a folder flushed to disk: what vouches for it may be written, what it was made of may be removed."""
+    for path in [*folder.rglob("*"), folder]:
+        _sync(path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,11 +78,6 @@ def disk_is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def repository_root() -> Path:
     """The repository that owns the run.
 
@@ -58,10 +87,10 @@ def repository_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync(path: Path) -> None:
     if os.name != "posix":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

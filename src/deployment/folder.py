@@ -13,6 +13,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from src.data.vocabulary import VOCABULARY_FILE
 from src.deployment.graph import INPUT, NEVER, OUTPUTS, Graph
 from src.deployment.quantised import quantise
 from src.errors import UserError
-from src.files import write_json
+from src.files import write_folder, write_json
 from src.models.captioner import Captioner
 from src.models.ensemble import Ensemble
 
@@ -67,35 +68,34 @@ def export(
         )
     if folder.exists() and not (folder.is_dir() and (_exported(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} holds something else than an export: name another folder (--out)")
-    temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): name another folder (--out)") from None
-    graph = Graph(captioner.encoder, captioner.decoder, settings)
-    write_graph(graph, temporary / MODEL_FILE)
-    if pictures is not None:
-        single = (temporary / MODEL_FILE).replace(temporary / "single.onnx")
-        quantise(single, temporary / MODEL_FILE, pictures)
-        single.unlink()
-    side = captioner.encoder.image_size
-    captioner.vocabulary.save(temporary / VOCABULARY_FILE)
-    write_json(
-        temporary / CONFIG_FILE,
-        {
-            "format": FORMAT,
-            "captioner": captioner.digest(),
-            "weights": "fp32" if pictures is None else "int8",
-            "pixels": {"side": side, "layout": "image row column 3, RGB, uint8", "resize": "squash, bicubic"},
-            "search": settings.model_dump(exclude={"batch_images", "rerank", "rerank_weight"}),
-            "nothing": NEVER,
-        },
-    )
-    shutil.copyfile(EXAMPLE, temporary / EXAMPLE.name)
-    (temporary / "README.md").write_text(_readme(captioner, settings, side, quantised=pictures is not None), "utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(write_folder(folder))
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made ({error.strerror}): name another folder (--out)") from None
+        graph = Graph(captioner.encoder, captioner.decoder, settings)
+        write_graph(graph, temporary / MODEL_FILE)
+        if pictures is not None:
+            single = (temporary / MODEL_FILE).replace(temporary / "single.onnx")
+            quantise(single, temporary / MODEL_FILE, pictures)
+            single.unlink()
+        side = captioner.encoder.image_size
+        captioner.vocabulary.save(temporary / VOCABULARY_FILE)
+        write_json(
+            temporary / CONFIG_FILE,
+            {
+                "format": FORMAT,
+                "captioner": captioner.digest(),
+                "weights": "fp32" if pictures is None else "int8",
+                "pixels": {"side": side, "layout": "image row column 3, RGB, uint8", "resize": "squash, bicubic"},
+                "search": settings.model_dump(exclude={"batch_images", "rerank", "rerank_weight"}),
+                "nothing": NEVER,
+            },
+        )
+        shutil.copyfile(EXAMPLE, temporary / EXAMPLE.name)
+        (temporary / "README.md").write_text(
+            _readme(captioner, settings, side, quantised=pictures is not None), "utf-8"
+        )
 
 
 def _exported(folder: Path) -> bool:

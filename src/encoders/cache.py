@@ -23,18 +23,19 @@ import numpy as np
 import torch
 from filelock import Timeout
 from jaxtyping import Float16, UInt8
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from src.config import Embed, fingerprint
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
-from src.encoders.encoder import Encoder, Provenance, rounded
+from src.encoders.encoder import Encoder, Provenance, digest, rounded
 from src.encoders.folding import folded
 from src.encoders.network import NORMALISATIONS
 from src.errors import UserError
-from src.files import disk_is_full, write_json
+from src.files import disk_is_full, settle, write_json
 from src.heap import keep_freed_memory
 from src.portions import Portions
 from src.precision import described, refuse_without_gpu
@@ -96,6 +97,24 @@ class Embeddings:
         if grids.shape != expected or grids.dtype != np.float16:
             raise UserError(f"{folder / GRIDS_FILE} is {grids.dtype} {grids.shape}, not float16 {expected}: delete it")
         return cls(grids, provenance, fingerprint(provenance.to_json(), images), folder)
+
+    def weights(self) -> Path:
+        """The file with the encoder's weights.
+
+        Raises:
+            UserError: it is missing or damaged, or holds others than those that made the grids.
+        """
+        path = self.folder / WEIGHTS_FILE
+        try:
+            wrong = "" if digest(load_file(path)) == self.provenance.weights else "it was changed"
+        except (OSError, SafetensorError) as error:
+            wrong = str(error)
+        if wrong:
+            raise UserError(
+                f"{path} does not hold the weights that made the grids ({wrong}): delete {self.folder} and run "
+                "`dvc repro embed`"
+            )
+        return path
 
 
 def _index(manifest: Manifest) -> list[str]:
@@ -273,8 +292,11 @@ def _publish(folder: Path, out: Path, encoder: Encoder, provenance: Provenance, 
         shutil.rmtree(out)
     out.mkdir(parents=True)
     # Killed before the grids are moved, all the work is still there; hence they go as late as they can.
-    for name in (WEIGHTS_FILE, INDEX_FILE, GRIDS_FILE, PROVENANCE_FILE):
+    for name in (WEIGHTS_FILE, INDEX_FILE, GRIDS_FILE):
         shutil.move(folder / name, out / name)
+    settle(out)
+    shutil.move(folder / PROVENANCE_FILE, out / PROVENANCE_FILE)
+    settle(out)
     shutil.rmtree(folder)
 
 

@@ -9,7 +9,6 @@ Weights are read from safetensors alone, and no code comes with them.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from src.data.tokens import words
 from src.data.vocabulary import Vocabulary
 from src.encoders.encoder import digest
 from src.errors import UserError
+from src.files import write_folder
 from src.hub import fetch, quietly
 from src.models import blip
 from src.places import Places
@@ -164,14 +164,10 @@ class Baseline:
 
     def save(self, folder: Path) -> None:
         """Write model and processor so that the folder alone is enough to load them."""
-        temporary = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(temporary, ignore_errors=True)
-        with quietly():
+        with write_folder(folder) as temporary, quietly():
             self.model.save_pretrained(temporary)
             for part in [self.processor] if self.processor else [self.image_processor, self.tokenizer]:
                 part.save_pretrained(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
 
     def pixels(self, image: Image.Image) -> UInt8[np.ndarray, "3 row column"]:
         """An RGB picture at the model's size, as the processor makes it, not scaled yet."""

@@ -31,7 +31,7 @@ from src.encoders.encoder import Encoder, Provenance, digest
 from src.encoders.folding import folded
 from src.encoders.loading import rebuild
 from src.errors import UserError
-from src.files import write_json
+from src.files import write_folder, write_json
 from src.models.decoder import Decoder, DecoderConfig
 from src.models.ensemble import Ensemble, together
 from src.models.expectation import Expectation
@@ -121,51 +121,39 @@ class Captioner:
 
         Args:
             encoder_weights: the file that the embedding cache keeps; not needed where the captioner has its encoder.
-
-        Raises:
-            UserError: `encoder_weights` holds others than those that made the grids.
         """
-        temporary = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()},
-            temporary / DECODER_FILE,
-        )
-        if self.encoder is not None:
+        with write_folder(folder) as temporary:
             save_file(
-                {key: value.detach().cpu() for key, value in self.encoder.used_state().items()},
-                temporary / ENCODER_FILE,
+                {key: value.detach().cpu().contiguous() for key, value in self.decoder.state_dict().items()},
+                temporary / DECODER_FILE,
             )
-        elif encoder_weights is not None:
-            if digest(load_file(encoder_weights)) != self.provenance.weights:
-                raise UserError(
-                    f"{encoder_weights} does not hold the weights that made the grids: delete {encoder_weights.parent} "
-                    "and run `dvc repro embed`"
+            if self.encoder is not None:
+                save_file(
+                    {key: value.detach().cpu() for key, value in self.encoder.used_state().items()},
+                    temporary / ENCODER_FILE,
                 )
-            shutil.copyfile(encoder_weights, temporary / ENCODER_FILE)
-        else:
-            raise ValueError("a captioner without its encoder needs the encoder's weights to be saved")
-        if self.expectation is not None:
-            save_file(
-                {key: value.cpu().contiguous() for key, value in self.expectation.state().items()},
-                temporary / EXPECTATION_FILE,
+            elif encoder_weights is not None:
+                shutil.copyfile(encoder_weights, temporary / ENCODER_FILE)
+            else:
+                raise ValueError("a captioner without its encoder needs the encoder's weights to be saved")
+            if self.expectation is not None:
+                save_file(
+                    {key: value.cpu().contiguous() for key, value in self.expectation.state().items()},
+                    temporary / EXPECTATION_FILE,
+                )
+            self.vocabulary.save(temporary / VOCABULARY_FILE)
+            write_json(
+                temporary / CONFIG_FILE,
+                {
+                    "format": FORMAT,
+                    "decoder": self.decoder.config.model_dump(),
+                    "members": len(self.decoder.members) if isinstance(self.decoder, Ensemble) else 1,
+                    "encoder": self.provenance.to_json(),
+                    "decode": self.decode.model_dump(),
+                    "origin": dict(self.origin),
+                    "digest": self.digest(),
+                },
             )
-        self.vocabulary.save(temporary / VOCABULARY_FILE)
-        write_json(
-            temporary / CONFIG_FILE,
-            {
-                "format": FORMAT,
-                "decoder": self.decoder.config.model_dump(),
-                "members": len(self.decoder.members) if isinstance(self.decoder, Ensemble) else 1,
-                "encoder": self.provenance.to_json(),
-                "decode": self.decode.model_dump(),
-                "origin": dict(self.origin),
-                "digest": self.digest(),
-            },
-        )
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.replace(folder)
 
     @classmethod
     def load(cls, folder: Path, *, with_encoder: bool = True) -> Captioner:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from src.models.captioner import Captioner
 
 MODEL = "captioner"
-CHAMPION, PREVIOUS, CHALLENGER, BASELINE = ALIASES = ("champion", "previous", "challenger", "baseline")
+CHAMPION, PREVIOUS, CHALLENGER, BASELINE = ("champion", "previous", "challenger", "baseline")
 FOLDER = "registered"
 """Where a run keeps the model that was registered from it."""
 DESCRIPTION_LIMIT = 5000

@@ -15,7 +15,7 @@ from src.data.manifest import Manifest
 from src.data.vocabulary import VOCABULARY_FILE, Vocabulary
 from src.decoding.images import describe_images
 from src.encoders import loading as encoders
-from src.encoders.cache import WEIGHTS_FILE, Embeddings
+from src.encoders.cache import Embeddings
 from src.encoders.encoder import Encoder
 from src.errors import UserError
 from src.files import write_json
@@ -71,6 +71,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
     taught = taught_captions(manifest, settings, places)
     vocabulary = Vocabulary.load(places.dataset / VOCABULARY_FILE)
     embeddings = Embeddings.open(places.embeddings, manifest, settings.embed)
+    weights = embeddings.weights()  # of no use before the end, where it would be late to miss them
     identity = fingerprint(
         settings.seed,
         settings.prepare.max_words,
@@ -116,7 +117,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
                 captioner = _captioner(learner, speaker, trainer, settings, embeddings, hashes | {"val_CIDEr": cider})
                 if not captioner.tuned:
                     captioner.expectation = expect(manifest, vocabulary, embeddings, settings).to(group.device)
-                captioner.save(places.model, None if captioner.encoder else embeddings.folder / WEIGHTS_FILE)
+                captioner.save(places.model, None if captioner.encoder else weights)
                 run.artifact(places.model, "model")
                 facts = {"model": captioner.name, "digest": captioner.digest(), "run_id": run.id}
                 write_json(places.training, {**facts, **figures})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from src.files import repository_root, sha256, write_atomically, write_json
+from src.files import repository_root, write_atomically, write_folder, write_json
 
 
 def test_a_file_appears_whole_with_its_folder(tmp_path):
@@ -101,9 +100,93 @@ def test_json_without_a_number_is_refused_and_the_former_file_stays(tmp_path, va
     assert json.loads(path.read_text()) == {"loss": 1.0}
 
 
-def test_a_digest_is_that_of_the_content(tmp_path):
-    (tmp_path / "data").write_bytes(b"abc" * 100_000)
-    assert sha256(tmp_path / "data") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """One with a file, `model`, which says `former`."""
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "model").write_text("former")
+    return folder
+
+
+def said(folder: Path) -> str:
+    """By the file of the folder, beside which there is nothing."""
+    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+    return (folder / "model").read_text()
+
+
+def test_a_folder_takes_the_place_of_the_former_one(folder):
+    (folder / "old").touch()
+    with write_folder(folder) as fresh:
+        (fresh / "model").write_text("new")
+        assert (folder / "model").read_text() == "former"
+    assert said(folder) == "new"
+    assert not (folder / "old").exists()
+
+
+def test_a_folder_appears_with_those_above_it(tmp_path):
+    with write_folder(tmp_path / "new" / "bundle") as fresh:
+        (fresh / "model").write_text("new")
+    assert said(tmp_path / "new" / "bundle") == "new"
+
+
+@pytest.mark.parametrize("renaming", [1, 2])
+def test_an_error_leaves_the_former_folder(folder, monkeypatch, renaming):
+    replace, left = Path.replace, [renaming]
+
+    def failing(old, new):
+        left[0] -= 1
+        if not left[0]:
+            raise OSError("No space left on device")
+        return replace(old, new)
+
+    with pytest.raises(KeyError), write_folder(folder) as fresh:
+        (fresh / "model").write_text("half")
+        raise KeyError
+    assert said(folder) == "former"
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OSError, match="No space"), write_folder(folder) as fresh:
+        (fresh / "model").write_text("new")
+    assert said(folder) == "former"
+
+
+@pytest.mark.parametrize("renaming", [1, 2])
+def test_killed_between_two_renamings_the_former_folder_is_fetched_back(folder, renaming):
+    script = (
+        "import os, signal, pathlib\n"
+        "from src.files import write_folder\n"
+        f"replace, left = pathlib.Path.replace, [{renaming}]\n"
+        "def last(old, new):\n"
+        "    left[0] -= 1\n"
+        "    if not left[0]:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return replace(old, new)\n"
+        "pathlib.Path.replace = last\n"
+        f"with write_folder(pathlib.Path({str(folder)!r})) as fresh:\n"
+        "    (fresh / 'model').write_text('new')\n"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", script], cwd=root).returncode == -signal.SIGKILL
+    with pytest.raises(KeyError), write_folder(folder):
+        raise KeyError
+    assert said(folder) == "former"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files are named by Linux' /proc")
+def test_all_of_a_folder_is_on_disk_before_it_has_its_name(folder, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, Path.replace
+    names = Path("/proc/self/fd")
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (order.append((names / str(handle)).readlink().name), fsync(handle))
+    )
+    monkeypatch.setattr(Path, "replace", lambda old, new: (order.append(f"-> {new.name}"), replace(old, new)))
+    with write_folder(folder) as fresh:
+        (fresh / "part").mkdir()
+        (fresh / "part" / "model").write_text("new")
+    flushed = order[: order.index("-> .bundle.former")]
+    assert sorted(flushed) == [".bundle.partial", "model", "part"]
+    assert order[len(flushed) :] == ["-> .bundle.former", "-> bundle", folder.parent.name]
 
 
 def test_the_repository_that_owns_a_run_is_the_one_dvc_names(tmp_path, monkeypatch):

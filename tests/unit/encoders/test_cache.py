@@ -395,8 +395,24 @@ def test_the_kept_weights_rebuild_the_encoder(fill):
 
     fill()
     embeddings = fill.open()
-    again = encoders.rebuild(embeddings.provenance, load_file(fill.out / cache.WEIGHTS_FILE), "cache")
+    again = encoders.rebuild(embeddings.provenance, load_file(embeddings.weights()), "cache")
     assert again.provenance == fill.encoder.provenance
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut", "changed"])
+def test_weights_that_are_not_whole_are_refused_with_the_way_out(fill, harm):
+    from safetensors.torch import load_file, save_file
+
+    fill()
+    path = fill.open().weights()
+    if harm == "removed":
+        path.unlink()
+    elif harm == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        save_file({name: value + 1 for name, value in load_file(path).items()}, path)
+    with pytest.raises(UserError, match=r"encoder.safetensors does not hold .* delete .* `dvc repro embed`"):
+        fill.open().weights()
 
 
 def test_pictures_are_decoded_a_few_batches_ahead_and_no_more(encoder, manifest, data):
