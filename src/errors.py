@@ -18,6 +18,10 @@ class UserError(Exception):
     """Something outside the program is wrong (a file, a parameter): the message says what, and the way out."""
 
 
+class Untrainable(UserError):
+    """These parameters cannot be trained with; others may."""
+
+
 class MissingFile(UserError, FileNotFoundError):
     """A file that an earlier stage should have left is not there; the message names the stage."""
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from src.config import Train
-from src.errors import UserError
+from src.errors import Untrainable, UserError
 from src.heap import keep_freed_memory
 from src.precision import described, refuse_without_gpu
 from src.processes import Group
@@ -66,7 +66,7 @@ class Trainer(Generic[P]):
         Raises:
             Pruned: `watch`, asked on rank 0 alone, has seen enough; the state is saved.
             KeyboardInterrupt, Terminated: the run was asked to stop; its state is saved.
-            UserError: the loss is no number, or one image is too much for the GPU's memory.
+            Untrainable: the loss is no number, or one image is too much for the GPU's memory.
         """
         progress = self.progress
         for epoch, row in enumerate(progress.history, start=1):
@@ -236,9 +236,9 @@ class Trainer(Generic[P]):
             self.average.update(progress.step + 1 - self._member_began)
         return nats, reward, norm
 
-    def _lost(self, what: str) -> UserError:
+    def _lost(self, what: str) -> Untrainable:
         section, rate = self.learner.section, RATES.get(self.phase.kind, "learning_rate")
-        return UserError(f"{what}: lower {section}.{rate} or {section}.clip_norm, or use {section}.precision=fp32")
+        return Untrainable(f"{what}: lower {section}.{rate} or {section}.clip_norm, or use {section}.precision=fp32")
 
     def _backward(self, batch: P, mine: Int[np.ndarray, " image"], words: int, captions: int) -> tuple[float, float]:
         """Gradients of this process' share, micro-batch by micro-batch. Sums over the batch divided by the counts of
@@ -277,7 +277,7 @@ class Trainer(Generic[P]):
     def _halve(self, images: int, run: Run, error: torch.OutOfMemoryError) -> None:
         size = min(images, self.progress.micro_batch or self.train.micro_batch_images or images)
         if size == 1:
-            raise UserError(
+            raise Untrainable(
                 "one image is too much for the GPU's memory: use "
                 f"{self.learner.section}.gradient_checkpointing=true, {self.learner.section}.precision=bf16 "
                 "or a smaller model"

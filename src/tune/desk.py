@@ -60,7 +60,8 @@ class Desk:
                     trial.set_user_attr(ATTEMPTS, attempts + 1)
                     # Before anybody else asks: TPE keeps away from what is being tried.
                     return trial, suggest(trial, self.search.settings)
-                trial.set_user_attr(ERROR, f"its process ended {attempts} times without a word")
+                error = trial.user_attrs.get(ERROR, "without a word")
+                trial.set_user_attr(ERROR, f"its process ended {attempts} times, the last time: {error}")
                 self.search.study.tell(trial, state=TrialState.FAIL)
 
     def others_are_at_work(self) -> bool:
@@ -77,10 +78,17 @@ class Desk:
         now = self.search.storage.get_trial(self.search.id_of(trial.number))
         return now.state == TrialState.RUNNING and now.user_attrs[WORKER] == trial.user_attrs[WORKER]
 
-    def give_back(self, trial: Trial) -> None:
-        """Leave an unfinished trial to whoever comes next."""
+    def give_back(self, trial: Trial, error: str = "") -> None:
+        """Leave an unfinished trial to whoever comes next.
+
+        Args:
+            error: what ended this attempt, which counts then.
+        """
         with self.search.lock():
-            trial.set_user_attr(ATTEMPTS, trial.user_attrs[ATTEMPTS] - 1)
+            if error:
+                trial.set_user_attr(ERROR, error)
+            else:
+                trial.set_user_attr(ATTEMPTS, trial.user_attrs[ATTEMPTS] - 1)
             self.search.storage.set_trial_state_values(self.search.id_of(trial.number), TrialState.WAITING)
 
     def _give_back_what_was_abandoned(self) -> None:

@@ -157,7 +157,7 @@ def _reached(trial: FrozenTrial | None) -> str:
 
 
 def _row(trial: FrozenTrial) -> dict[str, object]:
-    error = {"error": trial.user_attrs[ERROR]} if ERROR in trial.user_attrs else {}
+    error = {"error": trial.user_attrs[ERROR]} if trial.state == TrialState.FAIL else {}
     epochs = len(trial.intermediate_values)
     return {
         "trial": trial.number, "state": STATES[trial.state], "val_CIDEr": trial.value, "epochs": epochs, **trial.params,

@@ -21,8 +21,8 @@ import torch
 from optuna.trial import Trial, TrialState
 
 from src import config, tracking
-from src.config import Settings, validated
-from src.errors import UserError, reported
+from src.config import ConfigError, Settings, validated
+from src.errors import Untrainable, UserError, reported
 from src.places import Places
 from src.processes import Group, processes
 from src.tracking import Pruned, Run, Terminated
@@ -63,7 +63,8 @@ def work(settings: Settings, places: Places, group: Group, stop: StopRequest, st
         study: the only one to work for; None for that of `settings`.
 
     Raises:
-        UserError: trial after trial fails, or the study cannot be opened or is another one by now.
+        UserError: trial after trial fails, something outside of them is wrong (the disk is full, a store does not
+            answer), or the study cannot be opened or is another one by now.
         KeyboardInterrupt, Terminated: the worker was asked to stop; its trial's state is saved, the trial given back.
     """
     desk = Desk(open_search(settings, places, only=study)) if group.is_main else None
@@ -83,7 +84,8 @@ def work(settings: Settings, places: Places, group: Group, stop: StopRequest, st
             failures = 0 if _attempt(attempt, overrides, settings, places, group) else failures + 1
             if failures == FAILURES_IN_A_ROW:
                 raise UserError(
-                    f"{failures} trials in a row failed: correct what their errors name and give the same command again"
+                    f"{failures} attempts in a row failed: correct what their errors name and give the same command "
+                    "again"
                 )
     if stop:
         raise stop.grant()
@@ -129,15 +131,15 @@ class Attempt:
         if self._was_taken_over():
             return
         if error is not None:
-            self.trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}"[:1000])
+            self.trial.set_user_attr(ERROR, _named(error))
         self.desk.search.study.tell(self.trial, value, state=state, skip_if_finished=True)
         self._tag(state.name.lower())
         shutil.rmtree(self.states, ignore_errors=True)
 
-    def leave(self) -> None:
-        """Unfinished, to be taken up."""
+    def leave(self, error: Exception | None = None) -> None:
+        """Unfinished, to be taken up: as often as if the process had been killed where it was an error."""
         if not self._was_taken_over():
-            self.desk.give_back(self.trial)
+            self.desk.give_back(self.trial, _named(error) if error else "")
             self._tag("waiting")
 
     @property
@@ -177,12 +179,15 @@ def _train(attempt: Attempt | None, overrides: Overrides, settings: Settings, pl
             attempt.leave()
         raise
     except Exception as error:
-        log.warning("a trial with %s failed (%s: %s)", overrides, type(error).__name__, error, exc_info=True)
-        if attempt and (group.size == 1 or isinstance(error, UserError | torch.OutOfMemoryError)):
+        log.warning("a trial with %s failed (%s)", overrides, _named(error), exc_info=True)
+        own = isinstance(error, Untrainable | ConfigError | torch.OutOfMemoryError)
+        outside = isinstance(error, UserError) and not own
+        if attempt and own:
             attempt.end(TrialState.FAIL, error=error)
-        if group.size > 1:
-            # Nobody knows where the others are: all processes begin anew. They take this trial up again where the error
-            # is not the trial's own, that a peer was killed for one.
+        elif attempt:  # it goes on from its state: nothing that is wrong outside of it may cost it that
+            attempt.leave(None if outside else error)
+        # Where there are others nobody knows where they are: all processes begin anew.
+        if outside or group.size > 1:
             raise
         _free_memory()
         return False
@@ -191,6 +196,10 @@ def _train(attempt: Attempt | None, overrides: Overrides, settings: Settings, pl
             attempt.end(TrialState.COMPLETE, value)
     _free_memory()
     return True
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:1000]
 
 
 def _free_memory() -> None:

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from src import config
 from src.data.manifest import Manifest
-from src.errors import UserError
+from src.errors import Untrainable, UserError
 from src.places import Places
 from src.processes import Group
 from src.tracking import Terminated
@@ -94,15 +94,41 @@ def test_a_trial_that_fails_does_not_end_the_study(folder, monkeypatch):
         if len(calls) == 2:
             raise torch.OutOfMemoryError("too much")
         if len(calls) == 4:
-            raise UserError("the loss is nan at step 3")
+            raise Untrainable("the loss is nan at step 3")
         return train(*arguments)
 
     monkeypatch.setattr(worker, "train", failing)
     work()
     found = searching.trials(folder)
     assert [trial.number for trial in found if trial.state == TrialState.FAIL] == [1, 3]
-    assert found[3].user_attrs["error"] == "UserError: the loss is nan at step 3"
+    assert found[3].user_attrs["error"] == "Untrainable: the loss is nan at step 3"
     assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(UserError("no space is left for the state after step 7"), True), (ConnectionError("the store is away"), False)],
+)
+def test_what_is_wrong_outside_of_a_trial_costs_it_nothing(folder, monkeypatch, error, raised):
+    searching.change(folder, tune={"trials": 2})
+    epoch, left = worker.Attempt.epoch, [error]
+
+    def failing(self, number, row):
+        if self.trial.number == 1 and number == 2 and left:
+            raise left.pop()
+        return epoch(self, number, row)
+
+    monkeypatch.setattr(worker.Attempt, "epoch", failing)
+    if raised:
+        with pytest.raises(UserError, match="no space"):
+            work()
+        assert searching.trials(folder)[1].state == TrialState.WAITING
+        assert list(folder.glob("mlruns/optuna/*/states/trial-1"))
+    work()
+    found = searching.trials(folder)
+    assert [trial.state for trial in found] == [TrialState.COMPLETE] * 2
+    assert len(searching.runs(folder)[1]) == 2  # gone on with, not begun anew
+    assert found[1].user_attrs["attempts"] == (1 if raised else 2)
 
 
 def test_when_everything_fails_the_worker_says_so_and_stops(folder, monkeypatch):
@@ -112,7 +138,7 @@ def test_when_everything_fails_the_worker_says_so_and_stops(folder, monkeypatch)
         raise OSError("no space")
 
     monkeypatch.setattr(worker, "train", failing)
-    with pytest.raises(UserError, match="5 trials in a row failed"):
+    with pytest.raises(UserError, match="5 attempts in a row failed"):
         work()
 
 
@@ -191,7 +217,11 @@ def test_a_trial_that_another_worker_took_over_and_finished_is_let_go_and_the_ne
     assert not list(folder.glob("mlruns/optuna/*/states/*"))
 
 
-@pytest.mark.parametrize("error", [UserError("no space"), KeyboardInterrupt()], ids=["failing", "stopping"])
+@pytest.mark.parametrize(
+    "error",
+    [Untrainable("no number"), UserError("no space"), KeyboardInterrupt()],
+    ids=["failing", "leaving", "stopping"],
+)
 def test_a_trial_that_another_worker_finished_stays_as_it_is_however_this_one_ends(folder, monkeypatch, error):
     searching.change(folder, tune={"trials": 1})
 
@@ -200,7 +230,7 @@ def test_a_trial_that_another_worker_finished_stays_as_it_is_however_this_one_en
         raise error
 
     monkeypatch.setattr(worker, "train", suspended)
-    with pytest.raises(KeyboardInterrupt) if isinstance(error, KeyboardInterrupt) else nullcontext():
+    with nullcontext() if isinstance(error, Untrainable) else pytest.raises(type(error)):
         work()
     assert searching.outcomes(folder) == {0: ("COMPLETE", 0.5)}
 
