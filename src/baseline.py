@@ -27,6 +27,7 @@ from src.places import Places
 from src.precision import described
 from src.processes import Group
 from src.training.blip import BlipLearner, TokenBatch
+from src.training.progress import Progress
 from src.training.recovery import fit, held, restored, tracked
 from src.training.stopping import StopRequest, leave, stop_requests
 from src.training.trainer import Trainer
@@ -60,7 +61,12 @@ def caption(settings: Settings, places: Places, resume: Path, group: Group) -> N
     baseline = _begun(settings, places, group)
     own = settings.baseline
     identity = fingerprint(
-        settings.seed, settings.prepare.max_words, own.model_dump(exclude=PACE), manifest.digest, baseline.digest()
+        settings.seed,
+        settings.prepare.max_words,
+        own.model_dump(exclude=PACE),
+        manifest.digest,
+        baseline.digest(),
+        Progress.layout(),
     )
     hashes = {"dataset": manifest.digest}
     trainer = None

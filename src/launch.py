@@ -150,6 +150,7 @@ def _several(stage: str, arguments: Sequence[str], processes: int) -> int:
         run_id=uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        local_addr="localhost",  # it would look its own name up, which a laptop's network may not know
         max_restarts=0,
         monitor_interval=CHECK_SECONDS,
         signals_to_handle="SIGHUP,SIGQUIT",

@@ -18,11 +18,14 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from src.files import settle
 
 SOURCE = Path(__file__).with_name("decoder.c")
 COMPILERS = ("cc", "gcc", "clang")
@@ -125,11 +128,13 @@ def _loaded() -> ctypes.CDLL:
     macros = _run([*compiler, *FLAGS, "-dM", "-E", "-x", "c", os.devnull])
     name = f"decoder-{hashlib.sha256(repr(FLAGS).encode() + macros + SOURCE.read_bytes()).hexdigest()[:16]}.so"
     cache = _cache()
-    if cache is not None and (cache / name).exists():
-        return ctypes.CDLL(str(cache / name))
+    if cache is not None:
+        with suppress(OSError):  # it is not there, or no library
+            return ctypes.CDLL(str(cache / name))
     with tempfile.TemporaryDirectory(prefix="captionlab-", dir=cache) as folder:
         library = Path(folder) / name
         _compile(compiler, library)
+        settle(library.parent)
         return ctypes.CDLL(str(library if cache is None else library.replace(cache / name)))
 
 

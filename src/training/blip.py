@@ -106,15 +106,15 @@ class BlipTeaching(Teaching[TokenBatch]):
 def moved(pixels: UInt8[Tensor, "image 3 row column"], most: float) -> UInt8[Tensor, "image 3 row column"]:
     """Each picture scaled and moved at random by up to `most` of its size, its border continued outwards. Not mirrored
     and not recoloured: captions speak of left and right, and of colours."""
-    images, size, device = len(pixels), torch.tensor(pixels.shape[2:], device=pixels.device), pixels.device
-    scale, offset = 1 + most * (2 * torch.rand(2, 2, images, 1, device=device) - 1)
-    middle = (size.view(2, 1, 1) - 1) / 2
-    where = [
-        (middle[axis] + (torch.arange(int(size[axis]), device=device) - middle[axis]) * scale[axis])
-        + (offset[axis] - 1) * size[axis]
-        for axis in (0, 1)
-    ]
-    row, column = (place.round().long().clamp(0, int(size[axis]) - 1) for axis, place in enumerate(where))
+    images, device = len(pixels), pixels.device
+    scales, offsets = 1 + most * (2 * torch.rand(2, 2, images, 1, device=device) - 1)
+
+    def source(size: int, scale: Tensor, offset: Tensor) -> Int[Tensor, "image place"]:
+        middle = (size - 1) / 2
+        place = (middle + (torch.arange(size, device=device) - middle) * scale) + (offset - 1) * size
+        return place.round().long().clamp(0, size - 1)
+
+    row, column = map(source, pixels.shape[2:], scales, offsets)
     image = torch.arange(images, device=device).view(-1, 1, 1, 1)
     channel = torch.arange(3, device=device).view(1, -1, 1, 1)
     return pixels[image, channel, row[:, None, :, None], column[:, None, None, :]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from src.training.adaptation import Controller
@@ -49,6 +49,14 @@ class Progress:
     micro_batch: int | None = None
     controller: Controller = field(default_factory=Controller)
     run_id: str = ""
+
+    @classmethod
+    def layout(cls) -> list[object]:
+        """What its JSON means, as a part of a run's identity: no run goes on from a state that means something else.
+
+        The number is counted up when a meaning changes that no name tells of.
+        """
+        return [1, *(own.name for kind in (cls, Controller) for own in fields(kind))]
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Progress:

@@ -86,8 +86,10 @@ class SelfCritical(Teaching[Batch]):
         """Samples of each image as ids up to their end, and whether they came to one."""
         learning = self.teaching.decoder.training
         self.teaching.decoder.eval()
-        found = sample(self.teaching.decoder, grids, self.samples, self.max_words).tolist()
-        self.teaching.decoder.train(learning)
+        try:
+            found = sample(self.teaching.decoder, grids, self.samples, self.max_words).tolist()
+        finally:  # after running out of memory the step is done again
+            self.teaching.decoder.train(learning)
         ended = [[END in ids for ids in own] for own in found]
         return [[ids[: ids.index(END) + 1] if END in ids else ids for ids in own] for own in found], ended
 

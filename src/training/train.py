@@ -26,6 +26,7 @@ from src.places import Places
 from src.processes import Group
 from src.training.batches import Batch
 from src.training.expected import expect
+from src.training.progress import Progress
 from src.training.recovery import fit, held, restored, tracked
 from src.training.recurrent import RecurrentLearner
 from src.training.stopping import leave, stop_requests
@@ -81,6 +82,7 @@ def train(settings: Settings, places: Places, resume: Path, group: Group, watche
         taught.digest,
         vocabulary.words,
         embeddings.digest,
+        Progress.layout(),
     )
     torch.manual_seed(settings.seed)
     learner = RecurrentLearner(

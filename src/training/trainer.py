@@ -45,12 +45,16 @@ class Trainer(Generic[P]):
         self.learner, self.train, self.seed, self.group = learner, train, seed, group
         refuse_without_gpu(train.precision, group.device, learner.section)
         keep_freed_memory()
+        if group.size > 1:  # what each draws for itself depends on its processor, and on how many threads it has
+            learner.load(group.from_main({name: value.cpu() for name, value in learner.weights().items()}))
         self.images, self.validation, self.phases = learner.images, learner.validation, learner.phases(train)
         found = len(self.images), len(self.validation.images)
         if not all(found):
             raise UserError(f"the dataset has {found[0]} training and {found[1]} validation images")
         self.optimiser = torch.optim.AdamW(learner.groups(), lr=train.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=train.precision == "fp16")
+        # It has a scale when it has scaled something, which a process without an image in the first batch has not.
+        self.scaler.scale(torch.zeros((), device=group.device))
         self.graphs = StepGraphs(self._loss, self._learning()) if learner.few_shapes else None
         decay = train.adapt.ema_decay
         self.average = MovingAverage(learner.averaged(), decay) if decay else None
@@ -81,6 +85,7 @@ class Trainer(Generic[P]):
         self._tell_phase(run)
         with ResourceMonitor() as monitor:
             while (epoch := self._next_epoch(run)) >= 0:
+                self.group.barrier()  # rank 0 may have waited for MLflow longer than a step waits for rank 0
                 monitor.snapshot()  # what went before is no part of the epoch
                 row = {**self.train_epoch(epoch, folder, stop, monitor, run), **monitor.snapshot()}
                 self.save(folder)  # validation takes longer than those wait who asked this process to stop
@@ -218,8 +223,9 @@ class Trainer(Generic[P]):
             try:
                 nats, reward = self._backward(batch, mine, words, captions)
                 break
-            except torch.OutOfMemoryError as error:
-                self._halve(len(mine), run, error)
+            except torch.OutOfMemoryError:
+                pass  # while it is handled, an error keeps alive what filled the memory
+            self._halve(len(mine), run)
         add_up(self._learning(), self.group)
         self.scaler.unscale_(self.optimiser)
         gradients = [parameter.grad for parameter in self._learning() if parameter.grad is not None]
@@ -274,14 +280,14 @@ class Trainer(Generic[P]):
         for start in range(0, len(mine), size):
             yield self.images.part(batch, mine, slice(start, start + size))
 
-    def _halve(self, images: int, run: Run, error: torch.OutOfMemoryError) -> None:
+    def _halve(self, images: int, run: Run) -> None:
         size = min(images, self.progress.micro_batch or self.train.micro_batch_images or images)
         if size == 1:
             raise Untrainable(
                 "one image is too much for the GPU's memory: use "
                 f"{self.learner.section}.gradient_checkpointing=true, {self.learner.section}.precision=bf16 "
                 "or a smaller model"
-            ) from error
+            )
         self.optimiser.zero_grad(set_to_none=True)
         if self.graphs is not None:
             self.graphs.forget()

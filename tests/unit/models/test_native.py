@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +184,20 @@ def test_it_is_compiled_once_and_small_numbers_stay_numbers(forgotten, monkeypat
     monkeypatch.setattr(native, "_library", None)
     assert native.ready()
     assert [path.stat().st_mtime_ns for path in forgotten.iterdir()] == [written]
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("left", [b"", b"no library"])
+def test_what_is_no_library_is_compiled_anew(forgotten, left):
+    assert native.ready()
+    (kept,) = forgotten.iterdir()
+    whole = kept.read_bytes()
+    kept.unlink()  # this process still has it
+    kept.write_bytes(left)
+    script = "import torch; from src.models import native; print(native.described(torch.device('cpu')))"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "the decoder in C"
+    assert kept.read_bytes() == whole
 
 
 @needs_a_compiler

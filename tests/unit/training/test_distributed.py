@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -86,6 +87,40 @@ def test_one_process_that_is_stopped_stops_both_and_they_go_on_to_the_same_weigh
     for one, expected in zip(resumed, whole, strict=True):
         assert one["history"] == expected["history"]
         assert all(np.array_equal(one["weights"][name], value) for name, value in expected["weights"].items())
+
+
+def trained_in_fp16(group: Group, settings: Settings, described: Manifest) -> tuple[list[int], list[float]]:
+    """Images of a process in each batch of the first epoch, and its losses; a CPU's scaler does what a GPU's does."""
+    with mock.patch("src.training.trainer.refuse_without_gpu"):
+        trainer = tiny.trainer(settings, described, group)
+        order = trainer.images.order(0, 4, settings.seed)
+        trainer.fit(tiny.Remembered(), None, tiny.StopAfter(10**9))
+    shares = [len(chosen[group.rank :: group.size]) for chosen in order]
+    return shares, [row["train_loss"] for row in trainer.progress.history]
+
+
+@pytest.mark.parametrize("settings", ["lstm"], indirect=True)
+def test_a_process_whose_first_batch_has_no_image_for_it_scales_its_gradients_all_the_same(ranks, settings, described):
+    train = settings.train.model_copy(update={"precision": "fp16"})
+    (_, first), (shares, second) = ranks(
+        trained_in_fp16, settings.model_copy(update={"train": train, "seed": 1}), described
+    )
+    assert shares == [0, 2, 2]
+    assert first == second and first[-1] < first[0]
+
+
+def drawn(group: Group, settings: Settings) -> dict[str, Any]:
+    """The weights that a process begins with, which drew others than its peer."""
+    trainer = tiny.trainer(settings.model_copy(update={"seed": group.rank}), group=group)
+    return {name: value.numpy() for name, value in trainer.learner.decoder.state_dict().items()}
+
+
+@pytest.mark.parametrize("settings", ["gru"], indirect=True)
+def test_processes_begin_with_the_weights_of_the_first(ranks, settings):
+    first, second = ranks(drawn, settings)
+    expected = tiny.trainer(settings.model_copy(update={"seed": 0})).learner.decoder.state_dict()
+    for name, value in expected.items():
+        assert np.array_equal(first[name], value) and np.array_equal(second[name], value), name
 
 
 def order_of(group: Group, settings: Settings, described: Manifest) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,6 +108,28 @@ def test_a_batch_smaller_than_the_allowed_size_is_halved_itself():
     assert run.events == ["GPU memory ran out: 2 images at once instead of 4, in the same batch"]
 
 
+def test_what_filled_the_memory_is_gone_when_it_is_given_back(monkeypatch):
+    trainer = tiny.trainer(settings())
+    forward, halve = trainer.learner.teaching.forward, trainer._halve
+    filling, left = list[weakref.ref[torch.Tensor]](), list[bool]()
+
+    def full(batch: Batch, *rest: Any) -> Any:
+        losses = forward(batch, *rest)
+        if not filling:
+            filling.append(weakref.ref(losses.nats))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return losses
+
+    def noted(*arguments: Any) -> None:
+        left.append(filling[0]() is not None)
+        halve(*arguments)
+
+    monkeypatch.setattr(trainer.learner.teaching, "forward", full)
+    monkeypatch.setattr(trainer, "_halve", noted)
+    first_gradients(trainer)
+    assert left == [False]
+
+
 def test_one_image_too_much_is_an_error_with_a_way_out():
     trainer = tiny.trainer(settings())
     with_room_for(0, trainer)
@@ -171,7 +194,7 @@ def test_a_process_whose_memory_runs_out_does_not_hold_up_the_others(ranks):
 def test_a_process_other_than_the_first_says_itself_that_its_memory_ran_out(capsys):
     trainer = tiny.trainer(settings())
     trainer.group = type(trainer.group)(1, 2, trainer.group.device)
-    trainer._halve(4, tiny.Remembered(), torch.OutOfMemoryError())
+    trainer._halve(4, tiny.Remembered())
     assert "process 1: GPU memory ran out: 2 images at once instead of 4" in capsys.readouterr().out
 
 

@@ -9,6 +9,7 @@ import torch
 from pycocoevalcap.cider.cider import Cider
 
 from src.data.vocabulary import END, PAD, START, UNK
+from src.decoding.sampling import sample
 from src.decoding.search import UNSAID, forbid
 from src.models.decoder import Decoder
 from src.precision import autocast
@@ -157,6 +158,28 @@ def test_the_reward_grows():
     assert len(rewards) == 40
     assert np.mean(rewards[-5:]) > 1.3 * np.mean(rewards[:5])
     assert run.events == ["captions are drawn and rewarded by CIDEr-D from here on"]
+
+
+def test_after_memory_ran_out_while_captions_were_drawn_they_are_still_taught_with_dropout(monkeypatch):
+    trainer = tiny.trainer(rewarded())
+    learning, calls = list[bool](), list[None]()
+
+    def full(*arguments):
+        calls.append(None)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return sample(*arguments)
+
+    def noted(self, *arguments):
+        learning.append(self.decoder.training)
+        return weighted(self, *arguments)
+
+    weighted = TeacherForcing.weighted
+    monkeypatch.setattr("src.training.self_critical.sample", full)
+    monkeypatch.setattr(TeacherForcing, "weighted", noted)
+    trainer.fit(tiny.Remembered(), None, StopRequest())
+    assert all(learning) and learning
+    assert trainer.progress.micro_batch == 2
 
 
 @pytest.mark.parametrize("steps", [3, 5, 8])

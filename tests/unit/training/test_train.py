@@ -31,6 +31,7 @@ from src.models.expectation import Expectation
 from src.places import Places
 from src.processes import Group
 from src.training import train as training
+from src.training.progress import Progress
 from src.training.resume import ResumeFolder
 from src.training.stopping import StopRequest
 from src.training.train import train
@@ -275,6 +276,16 @@ def test_parameters_that_do_not_matter_to_the_weights_do_not_begin_anew(workplac
     workplace.train(settings.model_copy(update={"decode": settings.decode.model_copy(update={"beam_size": 5})}))
     assert workplace.tracking.resumed == [None, "run-1"]
     assert workplace.captioner().decode.beam_size == 5
+
+
+def test_a_state_that_means_something_else_is_not_gone_on_from(workplace, settings, monkeypatch):
+    with pytest.raises(SystemExit):
+        workplace.train(settings, stop_after=4)
+    layout = Progress.layout()
+    assert {"micro_batch", "norms"} <= set(layout)  # of the run itself and of its controller
+    monkeypatch.setattr(Progress, "layout", classmethod(lambda cls: [*layout, "something new"]))
+    workplace.train(settings)
+    assert workplace.tracking.resumed == [None, None]
 
 
 def test_changed_inputs_begin_anew(workplace, settings):
