@@ -34,7 +34,7 @@ dataset = $(shell sed -n '/^dataset:/,/^[a-z]/s/^ *$(1): *\([^ ]*\).*/\1/p' para
 MISSING = $(filter-out $(notdir $(patsubst %/,%,$(dir $(wildcard $(call dataset,root)/*/*)))),$(subst +, ,$(call dataset,name)))
 
 repro: setup ## the main job: data, features, BLIP, GRU and LSTM, evaluation, figures, champion; then the table
-	@test -z "$(MISSING)" || dvc pull --remote embedded data.dvc || dvc pull data.dvc || { test "$(MISSING)" = sample && python -m src.data.sample; } || { echo "error: $(MISSING) is missing, and no DVC remote has what data.dvc names: fetch it (python -m src.data.download NAME), or name a remote that has it (dvc remote add --default NAME URL)" >&2; exit 1; }
+	@test -z "$(MISSING)" || { test "$(MISSING)" = sample && test -e data && python -m src.data.sample; } || dvc pull --remote embedded data.dvc || dvc pull data.dvc || { test "$(MISSING)" = sample && python -m src.data.sample; } || { echo "error: $(MISSING) is missing, and no DVC remote has what data.dvc names: fetch it (python -m src.data.download NAME), or name a remote that has it (dvc remote add --default NAME URL)" >&2; exit 1; }
 	@test -e outputs || rm -f dvc.lock  # of a fresh clone: DVC would look for another machine's outputs, not in its run-cache, and train BLIP twice
 	@dvc exp list --name-only | grep -qx $(EXPERIMENT) || { set -x; dvc exp run --temp --name $(EXPERIMENT) -S model.rnn=$(OTHER); }
 	@{ test ! -e mlruns/.rebuilding && python -m src.registry list >/dev/null; test $$? != 1; } || { set -x; mkdir -p mlruns && touch mlruns/.rebuilding && python -m src.registry sync && dvc repro && dvc repro --force --single-item promote && rm mlruns/.rebuilding; }  # no model is registered, or a rebuilding was cut short: DVC has the outputs and would run nothing

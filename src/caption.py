@@ -87,6 +87,13 @@ def search(settings: Decode, beam_size: int | None, alternatives: int) -> Decode
     return Decode.model_validate({**settings.model_dump(), "beam_size": chosen})
 
 
+def named(text: str) -> Path:
+    """A command's argument: a path. None at all would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is empty: name image files, or folders of them")
+    return Path(text)
+
+
 def beams(text: str) -> int:
     """A command's option: so many beams, or captions out of them."""
     if not text.isdecimal() or not 1 <= int(text) <= MOST_BEAMS:
@@ -174,7 +181,7 @@ def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m src.caption", description="Caption photographs.")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them")
+    parser.add_argument("images", nargs="+", type=named, metavar="IMAGE", help="image files, or folders of them")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--model", type=Path, default=Places().model, help="folder of a captioner bundle")
     source.add_argument("--alias", metavar="NAME", help="a registered model instead: champion, previous, 3, ...")

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import NoReturn
 
+from src.files import disk_is_full
+
 STOPPED = "stopped"
 
 
@@ -28,7 +30,7 @@ class MissingFile(UserError, FileNotFoundError):
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Run a command's body: a UserError becomes `error: ...` on stderr and exit status 2.
+    """Run a command's body: a UserError or a full disk becomes `error: ...` on stderr and exit status 2.
 
     Ctrl-C becomes `stopped` and the status a shell gives it. Anything else is a fault of the program and keeps its
     traceback. Also usable as a decorator: `@reported()`.
@@ -37,6 +39,10 @@ def reported() -> Iterator[None]:
         yield
     except UserError as error:
         sys.exit(_told(error))
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        sys.exit(_told(_full(error)))
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -46,12 +52,19 @@ def end_at_once(error: Exception) -> NoReturn:
     """Tell of an error as `reported` does, and end the process without waiting for anything."""
     if isinstance(error, UserError):
         status = _told(error)
+    elif isinstance(error, OSError) and disk_is_full(error):
+        status = _told(_full(error))
     else:
         status = 1
         traceback.print_exception(error)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def _full(error: OSError) -> UserError:
+    where = f" for {name}" if (name := error.filename2 or error.filename) else ""
+    return UserError(f"no space is left on the disk{where}: free some and give the same command again")
 
 
 def _told(error: UserError) -> int:

@@ -245,7 +245,7 @@ def run(
     Raises:
         StoreError: the store cannot be opened.
     """
-    with _sigterm_raises():
+    with sigterm_raises():
         client = store.connect()
         found = _find(client, resume) if resume else _tagged(client, TICKET_TAG, ticket) if ticket else None
         facts = _facts(kind, name, settings) | dict(tags or {})
@@ -400,7 +400,7 @@ def _status(error: BaseException) -> str:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def sigterm_raises() -> Iterator[None]:
     """Within the block SIGTERM unwinds the stack, unless somebody handles it already."""
 
     def unwind(number: int, frame: FrameType | None) -> NoReturn:

@@ -10,6 +10,7 @@ It needs no network and calls nowhere. Ctrl-C or SIGTERM ends it; what visitors 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import socket
@@ -87,10 +88,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except (OSError, OverflowError) as error:  # the latter for a number that no port has
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(
-            f"--host {host} --port {port} cannot be listened at ({reason}): give another --port; 0 takes any "
-            "that is free"
-        ) from None
+        foreign = isinstance(error, socket.gaierror) or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL
+        remedy = "--host wants a name or an address of this machine" if foreign else "--port 0 takes any that is free"
+        raise UserError(f"--host {host} --port {port} cannot be listened at ({reason}): {remedy}") from None
     return listening
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from src import tracking
 from src.errors import UserError
 from src.files import repository_root
 
@@ -75,7 +76,10 @@ def checkout() -> Iterator[Checkout]:
         cache = subprocess.run(
             [sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, check=True, capture_output=True, text=True
         ).stdout.strip()
-        with tempfile.TemporaryDirectory(prefix="captionlab-", ignore_cleanup_errors=True) as temporary:
+        with (
+            tracking.sigterm_raises(),  # or it would leave the clone behind
+            tempfile.TemporaryDirectory(prefix="captionlab-", ignore_cleanup_errors=True) as temporary,
+        ):
             folder = Path(temporary).resolve() / "repository"
             git(root, "clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
             made = Checkout(folder)

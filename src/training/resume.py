@@ -80,8 +80,9 @@ class ResumeFolder:
         facts = json.dumps(state.facts)
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.tensors.items()}
         data = save(tensors, {"facts": facts, "digest": _digest(tensors, facts)})
+        left = "the state before it is whole" if self._paths() else "there is none before it"
         what = f"the state after step {step} ({len(data) / 2**20:.0f} MiB)"
-        self._write(self._path(step), data, what, "the state before it is whole")
+        self._write(self._path(step), data, what, left)
         for old in self._paths()[:-KEEP]:
             old.unlink()
 
@@ -91,13 +92,16 @@ class ResumeFolder:
         Raises:
             UserError: one cannot be read, which says nothing against it: it stays.
         """
-        for path in reversed(self._paths()):
+        paths = self._paths()
+        while paths:
+            path = paths.pop()
             try:
                 return _read(path)
             except OSError as error:
                 raise UserError(f"{path} cannot be read ({error}): mend that and give the same command again") from None
             except (SafetensorError, ValueError, KeyError, TypeError) as error:
-                self.warnings.append(f"{path} is damaged ({error}) and was left out: the state before it is used")
+                left = "the state before it is used" if paths else "there is none before it, the run begins anew"
+                self.warnings.append(f"{path} is damaged ({error}) and was left out: {left}")
                 path.unlink()
         return None
 

@@ -191,7 +191,9 @@ def _news(storage: BaseStorage, name: str, identity: Mapping[str, str]) -> str:
         if study.study_name == name:
             trials = storage.get_all_trials(study._study_id, deepcopy=False)
             done = sum(trial.state.is_finished() for trial in trials)
-            return f"study {name} goes on: {done} trials are done" if done else f"study {name} has not finished a trial"
+            if not done:
+                return f"study {name} has not finished a trial"
+            return f"study {name} goes on: {done} {'trials are' if done > 1 else 'trial is'} done"
     latest = next((study for study in reversed(others) if IDENTITY in study.user_attrs), None)
     if latest is None:
         return f"study {name} begins"

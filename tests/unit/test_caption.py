@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from src import caption as command
-from src.caption import beams, drawings, files, search
+from src.caption import beams, drawings, files, main, search
 from src.config import Decode
 from src.decoding.describe import Caption
 from src.errors import UserError
@@ -30,6 +30,12 @@ def test_an_image_that_is_named_again_counts_once(tmp_path):
         (tmp_path / name).touch()
 
     assert files([tmp_path / "b.png", tmp_path, tmp_path / "b.png"]) == [tmp_path / "b.png", tmp_path / "a.png"]
+
+
+def test_an_empty_name_is_refused_and_not_taken_for_the_working_folder(capsys):
+    with pytest.raises(SystemExit):
+        main([""])
+    assert "a name is empty" in capsys.readouterr().err
 
 
 def test_a_folder_without_images_is_an_error_that_names_it(tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -16,6 +17,17 @@ def test_what_a_person_can_mend_is_one_line_and_a_failure(capsys):
         raise UserError("data/x.zip is missing")
     assert ended.value.code == 2
     assert capsys.readouterr().err == "error: data/x.zip is missing\n"
+
+
+def test_a_full_disk_is_one_line_and_a_failure_that_names_the_file(capsys, tmp_path):
+    with pytest.raises(SystemExit) as ended, reported():
+        raise OSError(errno.ENOSPC, "No space left on device", "model.onnx")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: no space is left on the disk for model.onnx: free some and give the same command again\n"
+    )
+    with pytest.raises(PermissionError), reported():
+        raise PermissionError(errno.EACCES, "Permission denied", "model.onnx")
 
 
 def test_ctrl_c_is_one_word_and_the_status_a_shell_gives_it(capsys):

@@ -65,6 +65,12 @@ def test_a_sample_that_no_remote_has_is_drawn(main_job) -> None:
     assert main_job("sample")[::2] == (0, [EMBEDDED, DEFAULT, "python -m src.data.sample"])
 
 
+def test_beside_data_that_somebody_has_fetched_the_sample_is_drawn(main_job, tmp_path: Path) -> None:
+    """DVC would not pull it: what it does not know lies in its way."""
+    (tmp_path / "data" / "flickr8k").mkdir(parents=True)
+    assert main_job("sample")[::2] == (0, ["python -m src.data.sample"])
+
+
 def test_photographs_that_no_remote_has_are_an_error_with_a_way_out(main_job) -> None:
     status, printed, fetched = main_job("sample+flickr8k")
 

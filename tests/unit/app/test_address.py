@@ -44,8 +44,14 @@ def test_a_number_that_no_port_has_is_named(port):
 def test_a_port_that_is_taken_is_named():
     with _listen("127.0.0.1", 0) as taken:
         taken.listen()
-        with pytest.raises(UserError, match="cannot be listened at"):
+        with pytest.raises(UserError, match=r"cannot be listened at .* --port 0 takes any that is free"):
             _listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1"])
+def test_a_host_that_is_another_machine_is_named(host):
+    with pytest.raises(UserError, match="--host wants a name or an address of this machine"):
+        _listen(host, 0)
 
 
 @pytest.mark.parametrize(

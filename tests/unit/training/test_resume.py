@@ -107,6 +107,25 @@ def test_facts_that_were_changed_are_damage(folder):
     assert folder.warnings
 
 
+def test_where_all_states_are_damaged_it_says_that_the_run_begins_anew(folder):
+    for step in (1, 2):
+        folder.save(step, state(step))
+    for path in paths(folder):
+        path.write_bytes(b"cut")
+    assert folder.load() is None
+    newest, oldest = folder.warnings
+    assert "the state before it is used" in newest and "the run begins anew" in oldest
+
+
+def test_where_the_first_state_finds_no_room_none_is_said_to_be_whole(folder, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(UserError, match="there is none before it"):
+        folder.save(1, state(1))
+
+
 @pytest.mark.parametrize("moment", ["fsync", "replace"])
 def test_a_crash_while_saving_leaves_the_states_before_it(folder, monkeypatch, moment):
     folder.save(1, state(1))
