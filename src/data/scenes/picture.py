@@ -37,6 +37,14 @@ def paint(scene: Scene) -> Image.Image:
     return Image.fromarray(np.clip(small * grain(SIDE, rng)[..., None], 0, 255).astype(np.uint8))
 
 
+def silhouette(actor: Actor, part: str) -> Image.Image:
+    """Coverage (mode L, SIDE x SIDE) of one part of an actor, as if nothing stood in front of it."""
+    side = SIDE * OVERSAMPLING
+    scale, x, y = placement(actor)
+    layer = rasterise(drawing_of(actor), part, scale * side, x * side, y * side, actor.mirrored, side)
+    return layer.getchannel("A").reduce(OVERSAMPLING)
+
+
 def _layers(actor: Actor, side: int) -> list[Image.Image]:
     drawing = drawing_of(actor)
     scale, x, y = placement(actor)
