@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
+from src.ahead import ahead
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord
 from src.models.baseline import Baseline
@@ -20,8 +20,6 @@ from src.training.stopping import StopRequest
 
 SAVE_SECONDS = 10.0
 """Between two saved states: the most a crash can cost."""
-AHEAD = 2
-"""Batches that are decoded while one is captioned."""
 REMEDY = "use baseline.precision=bf16, a smaller baseline.beam_size or a smaller checkpoint"
 
 
@@ -66,11 +64,15 @@ class Captioning:
             unit="img",
             disable=not group.is_main,
         )
-        portions = Portions(size, REMEDY)
+        portions, read = Portions(size, REMEDY), ImageBytes(root)
+
+        def load(record: ImageRecord) -> Image.Image:
+            return decode(read(record.location), record.name)
+
         began = saved = time.perf_counter()
         before = self.seconds
         with bar:
-            for batch, pictures in zip(batches, _decoded(batches, root, baseline.settings.workers), strict=True):
+            for batch, pictures in zip(batches, ahead(batches, load, baseline.settings.workers, "decode"), strict=True):
                 texts = _texts(baseline, pictures, portions)
                 said = dict(zip([image.name for image in batch], texts, strict=True))
                 parts = group.gather((said, bool(stop)))
@@ -89,19 +91,3 @@ class Captioning:
 def _texts(baseline: Baseline, pictures: Sequence[Image.Image], portions: Portions) -> list[str]:
     found = portions.of(len(pictures), lambda some: baseline.caption(pictures[some]))
     return [text for texts in found for text in texts]
-
-
-def _decoded(batches: Sequence[Sequence[ImageRecord]], root: Path, workers: int) -> Iterator[list[Image.Image]]:
-    """The batches' pictures, decoded by threads while the caller computes: a few batches ahead, never more."""
-    read = ImageBytes(root)
-
-    def load(record: ImageRecord) -> Image.Image:
-        return decode(read(record.location), record.name)
-
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        waiting: list[list[Future[Image.Image]]] = []
-        for index in range(len(batches) + AHEAD):
-            if index < len(batches):
-                waiting.append([pool.submit(load, record) for record in batches[index]])
-            if index >= AHEAD:
-                yield [future.result() for future in waiting.pop(0)]

@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from src.ahead import ahead
 from src.config import Embed, fingerprint
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
@@ -48,8 +49,8 @@ PROVENANCE_FILE = "provenance.json"
 DONE_FILE = "done.npy"
 WEIGHTS_FILE = "encoder.safetensors"
 
-AHEAD = 2
-"""Batches that are decoded before the network asks for them, and that it may be ahead of the disk."""
+BEHIND = 2
+"""Batches by which the disk may be behind the network."""
 FLUSH_EVERY = 16
 """Batches between two synchronisations with the disk: the most a power cut can cost."""
 REMEDY = "use a smaller embed.image_size or another embed.encoder"
@@ -225,7 +226,7 @@ def _extract(
                     f"{encoder.name} exceeds fp16 at layer {encoder.layer}: tap another one (-S embed.layer=NAME)"
                 )
             writing.append(writer.submit(write, batches[batch], features))
-            if len(writing) > AHEAD:
+            if len(writing) > BEHIND:
                 writing.popleft().result()
             bar.update(len(batches[batch]))
         for written in writing:
@@ -272,15 +273,8 @@ def decoded(
     def load(record: ImageRecord) -> UInt8[np.ndarray, "3 row column"]:
         return encoder.pixels(decode(read(record.location), record.name, at_least=encoder.image_size))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        waiting: list[list[Future[np.ndarray]]] = [
-            [pool.submit(load, record) for record in batch] for batch in batches[:AHEAD]
-        ]
-        for index in range(len(batches)):
-            pictures = [future.result() for future in waiting.pop(0)]
-            if index + AHEAD < len(batches):
-                waiting.append([pool.submit(load, record) for record in batches[index + AHEAD]])
-            yield index, torch.from_numpy(np.stack(pictures))
+    for index, pictures in enumerate(ahead(batches, load, workers, "decode")):
+        yield index, torch.from_numpy(np.stack(pictures))
 
 
 def _publish(folder: Path, out: Path, encoder: Encoder, provenance: Provenance, names: list[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -18,6 +17,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from src.ahead import ahead
 from src.data.manifest import ImageRecord
 from src.data.vocabulary import END, PAD, START, Vocabulary
 
@@ -261,10 +261,5 @@ def read_ahead(
         filled: P = batch.with_grids(features)
         return filled
 
-    with ThreadPoolExecutor(1, thread_name_prefix="batch") as reader:
-        following = reader.submit(load, order[0]) if order else None
-        for index in range(len(order)):
-            assert following is not None
-            batch = following.result()
-            following = reader.submit(load, order[index + 1]) if index + 1 < len(order) else None
-            yield batch.to(device)
+    for (batch,) in ahead(([chosen] for chosen in order), load, 1, "batch", most=1):
+        yield batch.to(device)
