@@ -46,8 +46,10 @@ def _rates(
     found: list[Any] = []
     with torch.inference_mode(), autocast(device, precision):
         search(grids[:BATCH])
-        fast = [len(part) / machine.once(partial(_keep, found, search, part), device) for part in grids.split(BATCH)]
-        alone = grids[: len(grids) // 16].split(1)
+        fast = [
+            len(part) / machine.once(partial(_keep, found, search, part), device) for part in torch.split(grids, BATCH)
+        ]
+        alone = torch.split(grids[: len(grids) // 16], 1)
         slow = [1 / machine.once(partial(search, image), device) for image in alone]
     return fast, slow, found
 
@@ -98,7 +100,7 @@ def main() -> None:
         for name, search in searches.items():
             fast, slow, found = _rates(search, grids, device, options.precision)
             first = [one[0] if isinstance(one, list) else one for one in found]
-            row = {
+            row: dict[str, Any] = {
                 "rnn": rnn,
                 "search": name,
                 "batched": statistics.harmonic_mean(fast),

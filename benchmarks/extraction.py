@@ -43,9 +43,9 @@ def archive(folder: Path, images: int) -> Manifest:
     """A file of JPEGs behind one another, and the manifest that finds them."""
     drawn = []
     for number in range(DRAWN):
-        data = io.BytesIO()
-        paint(scene(0, number)[0]).resize((SIDE, SIDE)).save(data, "JPEG", quality=90)
-        drawn.append(data.getvalue())
+        buffer = io.BytesIO()
+        paint(scene(0, number)[0]).resize((SIDE, SIDE)).save(buffer, "JPEG", quality=90)
+        drawn.append(buffer.getvalue())
     records, offset = [], 1
     with (folder / "images.bin").open("wb") as file:
         file.write(b"\0")
@@ -84,7 +84,7 @@ def main() -> None:
             for _ in range(batches):
                 network(pixels.to(device)).to(torch.float16).cpu()
         machine.synchronise(device)
-        return batches * settings.batch_size / (time.perf_counter() - start)
+        return float(batches * settings.batch_size / (time.perf_counter() - start))
 
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -35,7 +35,8 @@ from src.config import Decode, Embed
 from src.data.images import ImageBytes, decode
 from src.data.manifest import ImageRecord, Manifest
 from src.data.vocabulary import END, Vocabulary
-from src.decoding import describe as describing
+from src.decoding.describe import describe
+from src.decoding.search import beam_search
 from src.deployment.folder import export, require_packages
 from src.encoders import loading as encoders
 from src.encoders.folding import folded
@@ -89,7 +90,7 @@ def eager(captioner: Captioner, settings: Decode) -> Way:
         watch.step("resize")
         grids = encoder(pixels).half()
         watch.step("CNN")
-        [[best, *_]] = describing.describe(decoder, captioner.vocabulary, grids, settings, captioner.expectation)
+        [[best, *_]] = describe(decoder, captioner.vocabulary, grids, settings, captioner.expectation)
         watch.step("first look, search, text")
         return best.text
 
@@ -146,7 +147,7 @@ def looked(captioner: Captioner, data: Sequence[bytes], settings: Decode) -> dic
             watch.begin()
             captioner.decoder.begin(grids, settings.beam_size)
             watch.step("first look")
-            [found] = describing.beam_search(
+            [found] = beam_search(
                 captioner.decoder, grids, settings.beam_size, settings.max_words, settings.length_penalty,
                 settings.block_ngrams,
             )  # fmt: skip

@@ -59,7 +59,7 @@ def measure(kind: str, precision: str, checkpointing: bool) -> dict[str, float]:
 def _ours(device: torch.device, together: bool, precision: str, checkpointing: bool) -> Callable[[int], Step]:
     manifest, vocabulary = invented_manifest()
     kind = {"precision": precision, "gradient_checkpointing": checkpointing, "finetune_encoder": int(together)}
-    embed = Embed(encoder="densenet121", weights="random", precision=precision)
+    embed = Embed.model_validate({"encoder": "densenet121", "weights": "random", "precision": precision})
     encoder = loading.load(embed) if together else None
     images = BATCH_TOGETHER if together else BATCH
     grids = invented_grids()

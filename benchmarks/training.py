@@ -145,7 +145,7 @@ def textbook_steps(rnn: str, group: Group, steps: int) -> list[machine.Work]:
         def step(ids: torch.Tensor = ids) -> None:
             logits = decoder(grids[: len(ids)], ids[:, :-1])
             loss = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(decoder.parameters(), 5.0)
             optimiser.step()
             optimiser.zero_grad()

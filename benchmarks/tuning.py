@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
@@ -47,6 +49,11 @@ def pair(seed: int, seconds: float, changes: dict[str, Any]) -> dict[str, dict[s
         return {way: future.result() for way, future in found.items()}
 
 
+def _end(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_complete is not None
+    return trial.datetime_complete
+
+
 def study(way: str, seed: int, seconds: float, changes: dict[str, Any]) -> dict[str, Any]:
     """One search: for each ended trial the seconds and the epochs behind it, and the best CIDEr so far."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -59,13 +66,13 @@ def study(way: str, seed: int, seconds: float, changes: dict[str, Any]) -> dict[
             [sys.executable, "-m", "src.tune"], cwd=folder, check=True, capture_output=True,
             env=environment(folder) | {"OMP_NUM_THREADS": str(threads)},
         )  # fmt: skip
-        trials = sorted(finished_trials(folder), key=lambda trial: trial.datetime_complete)
+        trials = sorted(finished_trials(folder), key=_end)
     if not trials:
         raise UserError(f"no trial ended within {seconds:g} seconds: give more with --seconds")
-    begun = min(trial.datetime_start for trial in trials)
+    begun = min(trial.datetime_start for trial in trials if trial.datetime_start)
     best = np.maximum.accumulate([max(trial.intermediate_values.values(), default=0.0) for trial in trials])
     return {
-        "seconds": [(trial.datetime_complete - begun).total_seconds() for trial in trials],
+        "seconds": [(_end(trial) - begun).total_seconds() for trial in trials],
         "epochs": np.cumsum([len(trial.intermediate_values) for trial in trials]).tolist(),
         "best": best.tolist(),
         "pruned": sum(trial.state.name == "PRUNED" for trial in trials),

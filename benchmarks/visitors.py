@@ -165,7 +165,7 @@ def _mebibytes(process: psutil.Process) -> float:
 
 def summary(visits: Visits) -> dict[str, Mapping[str, float]]:
     """Count, median, 95th percentile and longest of each deed's milliseconds."""
-    found = {}
+    found: dict[str, Mapping[str, float]] = {}
     for deed, times in visits.times.items():
         ordered = sorted(times)
         if ordered:
