@@ -157,7 +157,8 @@ def _reached(trial: FrozenTrial | None) -> str:
 
 
 def _row(trial: FrozenTrial) -> dict[str, object]:
-    error = {"error": trial.user_attrs[ERROR]} if trial.state == TrialState.FAIL else {}
+    failed = trial.state == TrialState.FAIL and ERROR in trial.user_attrs  # others' attempts may have met one, too
+    error = {"error": trial.user_attrs[ERROR]} if failed else {}
     epochs = len(trial.intermediate_values)
     return {
         "trial": trial.number, "state": STATES[trial.state], "val_CIDEr": trial.value, "epochs": epochs, **trial.params,

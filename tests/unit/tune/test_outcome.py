@@ -11,7 +11,7 @@ from rich.console import Console
 
 from src.config import Settings
 from src.tune.journal import open_journal
-from src.tune.outcome import outcome, show
+from src.tune.outcome import _row, outcome, show
 from src.tune.study import Search
 from src.tune.suggestions import own, suggest
 
@@ -61,3 +61,9 @@ def test_a_trial_of_params_yaml_that_is_not_done_is_called_so(search):
 def test_one_that_has_ended_is_shown_with_its_end(search, state, value, told):
     end_own(search, state, value)
     assert shown(search) == [*told, "0.600"]
+
+
+def test_a_trial_that_failed_without_saying_why_is_told_of_all_the_same(search):
+    end_own(search, TrialState.FAIL, None)
+    (told,) = [row for row in map(_row, search.trials()) if row["state"] == "failed"]
+    assert "error" not in told
