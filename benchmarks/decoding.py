@@ -1,4 +1,5 @@
-"""Images per second of greedy and beam search, in batches and one at a time.
+"""Images per second of greedy and beam search, in batches and one at a time; beside them the tutorials' search, which
+knows images one at a time alone.
 
     python -m benchmarks.decoding
     python -m benchmarks.decoding --precision bf16 --json decoding.json
@@ -7,7 +8,8 @@ Captions are searched for in fp32, so that they depend on the machine as little 
 draws them in its own precision.
 
 Grids of 49 x 1280, vocabulary 3,000, sizes 512. The decoder is an untrained one that ends when its image says so, so
-that captions have about as many words as people's and searches end as early as they do in use.
+that captions have about as many words as people's and searches end as early as they do in use. The textbook decoder
+computes in fp32 and says as many words of each image. Batches and single images take turns, the textbook's too.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.textbook import TextbookDecoder, search
 from src.data.vocabulary import END
 from src.decoding.search import beam_search, greedy
 from src.files import write_json
@@ -33,29 +36,37 @@ from src.models.memory import Memory
 from src.precision import DTYPES, autocast, described
 
 Search = Callable[[torch.Tensor], list[Any]]
-
+VOCABULARY, FEATURES, SIZE = 3000, 1280, 512
 BATCH, WORDS = 128, 20
+SHARE = 16
+"""A batch and a SHARE-th of its images one at a time take turns."""
 SHORTEST, LONGEST = 5, 17
 """Words of a caption: some end early and some late."""
 
 
 def _rates(
-    search: Search, grids: torch.Tensor, device: torch.device, precision: str
-) -> tuple[list[float], list[float], list[Any]]:
-    """Images per second of each batch and of each image alone, and what was found in batches."""
-    found: list[Any] = []
-    with torch.inference_mode(), autocast(device, precision):
-        search(grids[:BATCH])
-        fast = [
-            len(part) / machine.once(partial(_keep, found, search, part), device) for part in torch.split(grids, BATCH)
-        ]
-        alone = torch.split(grids[: len(grids) // 16], 1)
-        slow = [1 / machine.once(partial(search, image), device) for image in alone]
-    return fast, slow, found
+    ours: Search, textbook: Callable[[torch.Tensor, int], object], grids: torch.Tensor, precision: str
+) -> tuple[list[float], list[float], list[float], list[int]]:
+    """Images per second of each batch, of each image alone, and of each by the textbook; words of each in batches."""
+    device, words = grids.device, list[int]()
+    fast, slow, other = list[float](), list[float](), list[float]()
 
+    def batch(part: torch.Tensor) -> None:
+        words.extend(len((one[0] if isinstance(one, list) else one).ids) for one in ours(part))
 
-def _keep(found: list[Any], search: Search, part: torch.Tensor) -> None:
-    found += search(part)
+    with torch.inference_mode():
+        for number, part in enumerate([grids[:BATCH], *torch.split(grids, BATCH)]):
+            singles = torch.split(part[: len(part) // SHARE], 1)
+            with autocast(device, precision):
+                fast.append(len(part) / machine.once(partial(batch, part), device))
+                slow += [1 / machine.once(partial(ours, image), device) for image in singles]
+            said = words[-len(part) :]
+            for image, length in zip(singles, said, strict=False):
+                other.append(1 / machine.once(partial(textbook, image, length + 1), device))
+            if not number:  # that was to get warm
+                for rates in (fast, slow, other, words):
+                    rates.clear()
+    return fast, slow, other, words
 
 
 class Timed(Decoder):
@@ -77,39 +88,44 @@ class Timed(Decoder):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decoding")
-    parser.add_argument("--images", type=int, default=512, help="in batches; a sixteenth of them one at a time")
+    parser.add_argument("--images", type=int, default=512, help=f"in batches; a {SHARE}th of them one at a time")
     parser.add_argument("--precision", choices=sorted(DTYPES), default="fp32")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = machine.device()
-    grids = torch.randn(options.images, 49, 1280, device=device)
+    grids = torch.randn(options.images, 49, FEATURES, device=device)
     title = f"Images per second, {described(options.precision, device)}"
-    table = Table("decoder", "search", "batches of 128", "one at a time", "times", title=title)
+    columns = "decoder", "search", "batches of 128", "one at a time", "times", "textbook, one at a time", "times"
+    table = Table(*columns, title=title)
     rows = []
     for rnn in ("lstm", "gru"):
         torch.manual_seed(0)
         config = DecoderConfig(
-            rnn=rnn, vocab_size=3000, feature_size=1280, rows=7, columns=7,
-            hidden_size=512, embedding_size=512, attention_size=512, dropout=0.0,
+            rnn=rnn, vocab_size=VOCABULARY, feature_size=FEATURES, rows=7, columns=7,
+            hidden_size=SIZE, embedding_size=SIZE, attention_size=SIZE, dropout=0.0,
         )  # fmt: skip
         decoder = Timed(config).to(device).eval()
-        searches: dict[str, Search] = {
-            "greedy": partial(greedy, decoder, max_words=WORDS),
-            "beam 5": partial(beam_search, decoder, beam_size=5, max_words=WORDS),
+        other = TextbookDecoder(rnn, VOCABULARY, FEATURES, SIZE, SIZE, SIZE).to(device).eval()
+        with torch.no_grad():
+            other.vocab.bias[END] = -1e9  # it says as many words as it is told to
+        searches: dict[str, tuple[Search, int]] = {
+            "greedy": (partial(greedy, decoder, max_words=WORDS), 1),
+            "beam 5": (partial(beam_search, decoder, beam_size=5, max_words=WORDS), 5),
         }
-        for name, search in searches.items():
-            fast, slow, found = _rates(search, grids, device, options.precision)
-            first = [one[0] if isinstance(one, list) else one for one in found]
-            row: dict[str, Any] = {
-                "rnn": rnn,
-                "search": name,
-                "batched": statistics.harmonic_mean(fast),
-                "single": statistics.harmonic_mean(slow),
-                "mean_words": statistics.mean(len(one.ids) for one in first),
-            }
-            row["ratio"] = row["batched"] / row["single"]
+        for name, (ours, beams) in searches.items():
+            machine.tell(f"{rnn} {name}")
+
+            def textbook(image: torch.Tensor, words: int, other: TextbookDecoder = other, beams: int = beams) -> None:
+                search(other, image, beams, words)
+
+            fast, slow, theirs, words = _rates(ours, textbook, grids, options.precision)
+            row: dict[str, Any] = {"rnn": rnn, "search": name, "mean_words": statistics.mean(words)}
+            kinds = ("batched", fast), ("single", slow), ("textbook", theirs)
+            row |= {kind: statistics.harmonic_mean(rates) for kind, rates in kinds}
+            row |= {f"times_{kind}": row["batched"] / row[kind] for kind in ("single", "textbook")}
             rows.append(row)
-            table.add_row(rnn.upper(), name, f"{row['batched']:,.0f}", f"{row['single']:,.1f}", f"{row['ratio']:.1f}")
+            figures = (f"{row[kind]:,.1f}" for kind in ("single", "times_single", "textbook", "times_textbook"))
+            table.add_row(rnn.upper(), name, f"{row['batched']:,.0f}", *figures)
     Console().print(table)
     lengths = ", ".join(f"{row['mean_words']:.1f}" for row in rows)
     Console().print(f"mean words: {lengths}")

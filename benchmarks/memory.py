@@ -4,20 +4,22 @@ alone, and of DenseNet121 and the decoder together (`train.finetune_encoder`). B
     python -m benchmarks.memory
     python -m benchmarks.memory --json memory.json
 
-Each kind runs in a process of its own. What counts is the peak during a step above what lies there before it (model,
-optimiser, features): activations and gradients. On a CPU resident memory is read, with an allocator that gives every
-freed block back at once, and time is taken in another process, without that; on a GPU PyTorch's own account.
+What counts is the peak during a step above what lies there before it (model, optimiser, features): activations and
+gradients. On a CPU resident memory is read, with an allocator that gives every freed block back at once, each kind in a
+process of its own; on a GPU PyTorch's own account. Every batch is trained on once before: what multiplies matrices
+prepares for each shape that it sees. Times are taken elsewhere, without that allocator, with and without checkpointing
+in turns; the ratio is the median of the rounds'.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from src.processes import Group
 from src.tracking import Silent
 from src.training.learner import WITH_ENCODER
 
-STEPS = 6
+STEPS, STEPS_TOGETHER = 6, 2
 TEXTBOOK, ALONE, TOGETHER = "the textbook decoder", "the decoder", "CNN and decoder"
 BATCH_TOGETHER = 8
 """Images a step where the CNN learns too."""
@@ -43,17 +45,25 @@ Step = Callable[[], object]
 MEBIBYTE = 2**20
 
 
-def measure(kind: str, precision: str, checkpointing: bool) -> dict[str, float]:
-    """Median peak in MiB and seconds of a step."""
+def peak(kind: str, precision: str, checkpointing: bool) -> float:
+    """Median of the steps', in MiB."""
     device = machine.device()
     step = _textbook(device) if kind == TEXTBOOK else _ours(device, kind == TOGETHER, precision, checkpointing)
-    peaks, times = [], []
-    for number in range(STEPS + 1):
+    for number in range(STEPS):
+        step(number)()
+    peaks = []
+    for number in range(STEPS):
         one = step(number)
         before = _reset(device)
-        times.append(machine.once(one, device))
+        one()
         peaks.append(_peak(device) - before)
-    return {"peak_MiB": statistics.median(peaks[1:]), "seconds": statistics.median(times[1:])}
+    return statistics.median(peaks)
+
+
+def steps(kind: str, precision: str, checkpointing: bool) -> list[machine.Work]:
+    """Each of them as a piece of work."""
+    step = _ours(machine.device(), kind == TOGETHER, precision, checkpointing)
+    return [(1, step(number)) for number in range(STEPS_TOGETHER if kind == TOGETHER else STEPS)]
 
 
 def _ours(device: torch.device, together: bool, precision: str, checkpointing: bool) -> Callable[[int], Step]:
@@ -84,7 +94,7 @@ def _ours(device: torch.device, together: bool, precision: str, checkpointing: b
 
 
 def _textbook(device: torch.device) -> Callable[[int], Step]:
-    steps = textbook_steps("lstm", Group(0, 1, device), STEPS + 1)
+    steps = textbook_steps("lstm", Group(0, 1, device), STEPS)
     return lambda number: steps[number][1]
 
 
@@ -105,38 +115,45 @@ def _peak(device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
+    parser.add_argument("--rounds", type=int, default=7, help="with and without checkpointing in turns")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", nargs=3, metavar=("KIND", "PRECISION", "CHECKPOINTING"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         kind, precision, checkpointing = options.only
-        print(json.dumps(measure(kind, precision, checkpointing == "True")))
+        print(peak(kind, precision, checkpointing == "True"))
         return
     if not torch.cuda.is_available() and sys.platform != "linux":
         sys.exit("error: without a GPU the peak is read from Linux' /proc, which is not here")
     table = Table("a step of", "precision", "checkpointing", "peak MiB", "times the peak", "times the time")
-    rows = [_apart(TEXTBOOK, "fp32", False)]
+    rows: list[dict[str, Any]] = [{"step": TEXTBOOK, "precision": "fp32", "peak_MiB": _apart(TEXTBOOK, "fp32", False)}]
     table.add_row(TEXTBOOK, "fp32", "no", f"{rows[0]['peak_MiB']:,.0f}", "", "")
     for kind in (ALONE, TOGETHER):
         for precision in machine.precisions(machine.device()):
             without, again = (_apart(kind, precision, checkpointing) for checkpointing in (False, True))
-            table.add_row(kind, precision, "no", f"{without['peak_MiB']:,.0f}", "", "")
-            shares = (f"{again[figure] / without[figure]:.2f}" for figure in ("peak_MiB", "seconds"))
-            table.add_row("", "", "yes", f"{again['peak_MiB']:,.0f}", *shares)
-            rows += [without, again]
+            works = {
+                f"{kind}, {precision}{told}": partial(steps, kind, precision, bool(told))
+                for told in ("", ", checkpointing")
+            }
+            rates, others = machine.in_turns(works, options.rounds, machine.device()).values()
+            row = {"step": kind, "precision": precision, "peak_MiB": without, "checkpointed_peak_MiB": again}
+            row |= {"times_the_peak": again / without, "times_the_time": machine.times(rates, others)}
+            table.add_row(kind, precision, "no", f"{without:,.0f}", "", "")
+            table.add_row(
+                "", "", "yes", f"{again:,.0f}", f"{row['times_the_peak']:.2f}", f"{row['times_the_time']:.2f}"
+            )
+            rows.append(row)
     Console().print(table)
     if options.json:
         write_json(options.json, {"machine": machine.description(), "rows": rows})
 
 
-def _apart(kind: str, precision: str, checkpointing: bool) -> dict[str, Any]:
-    machine.tell(f"{kind}, {precision}{', checkpointing' if checkpointing else ''}")
+def _apart(kind: str, precision: str, checkpointing: bool) -> float:
+    """The peak, read in a process of its own."""
+    machine.tell(f"the peak: {kind}, {precision}{', checkpointing' if checkpointing else ''}")
     command = [sys.executable, "-m", "benchmarks.memory", "--only", kind, precision, str(checkpointing)]
-    figures = {}
-    for figure, allocator in (("seconds", {}), ("peak_MiB", GIVING_BACK)):
-        done = subprocess.run(command, env=os.environ | allocator, stdout=subprocess.PIPE, text=True, check=True)
-        figures[figure] = json.loads(done.stdout.splitlines()[-1])[figure]
-    return {"step": kind, "precision": precision, "checkpointing": checkpointing, **figures}
+    done = subprocess.run(command, env=os.environ | GIVING_BACK, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":

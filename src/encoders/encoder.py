@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,13 @@ class Provenance:
         mine, theirs = self.to_json(), other.to_json()
         keys = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
         return "; ".join(f"{key}: {mine.get(key)!r}, not {theirs.get(key)!r}" for key in keys)
+
+
+def _twice(forward: Callable[..., Tensor], *entered: Tensor | list[Tensor]) -> Tensor:
+    """Computed again in the backward pass, from what entered: a dense block goes on adding to the list that it gave."""
+    kept = (list(one) if isinstance(one, list) else one for one in entered)
+    found: Tensor = checkpoint(forward, *kept, use_reentrant=False)
+    return found
 
 
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
@@ -152,21 +159,25 @@ class Encoder(nn.Module):
         if checkpointing and not self.checkpointing:
             self.checkpointing = True
             for block in self._blocks():
-                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+                block.forward = partial(_twice, block.forward)
 
     def _blocks(self) -> list[nn.Module]:
         """The network's largest parts that the grid passes through whole: its children, or theirs where a child is a
-        sequence."""
+        sequence, and the layers of dense blocks: each reads all before it, together they keep the most of all."""
         around = self.layer.split(".")
         outside = {".".join(around[:depth]) for depth in range(1, len(around) + 1)}
-        blocks = []
-        for name, child in self.network.named_children():
-            parts = child.named_children() if isinstance(child, nn.Sequential) else [("", child)]
-            for part_name, part in parts:
-                full = f"{name}.{part_name}" if part_name else name
-                if full in self.used and full not in outside and next(part.parameters(), None) is not None:
-                    blocks.append(part)
-        return blocks
+        parts = list(self.network.named_children())
+        for kind in (nn.Sequential, nn.ModuleDict):
+            parts = [
+                (f"{name}.{inner_name}" if inner_name else name, inner)
+                for name, part in parts
+                for inner_name, inner in (part.named_children() if isinstance(part, kind) else [("", part)])
+            ]
+        return [
+            part
+            for name, part in parts
+            if name in self.used and name not in outside and next(part.parameters(), None) is not None
+        ]
 
     def used_state(self) -> dict[str, Tensor]:
         """Parameters and buffers of the modules the grid passes through: what has to be kept to caption again."""

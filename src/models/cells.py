@@ -22,71 +22,97 @@ class State(NamedTuple):
     cell: Float[Tensor, "image caption cell"]
 
 
-class Step(NamedTuple):
-    """One step's outcome, and what its backward pass needs.
+class Told(NamedTuple):
+    """What images and hidden states bring to a step.
 
     Attributes:
         attention: sums to 1 over the regions.
         openness: of the context gate, 0 to 1.
         query: its exponential.
-        gates: after their non-linearities: LSTM input, forget, candidate, output; GRU reset, update, candidate, and the
-            candidate's share of the hidden state as it is before the reset gate.
         context: what was seen: regions by attention times openness.
+        seen: what that brings to the gates.
+        product: of the hidden state: what it brings to the gates, the attention's query, the openness.
     """
 
-    state: State
     attention: Float[Tensor, "image caption region"]
     openness: Float[Tensor, "image caption 1"]
     query: Float[Tensor, "image caption attention"]
+    context: Float[Tensor, "image caption hidden"]
+    seen: Float[Tensor, "image caption gate"]
+    product: Float[Tensor, "image caption product"]
+
+
+class Step(NamedTuple):
+    """One step's outcome, and what its backward pass needs, of `Told` too.
+
+    Attributes:
+        gates: after their non-linearities: LSTM input, forget, candidate, output; GRU reset, update, candidate, and the
+            candidate's share of the hidden state as it is before the reset gate.
+    """
+
+    state: State
     gates: tuple[Float[Tensor, "image caption hidden"], ...]
+    attention: Float[Tensor, "image caption region"]
+    openness: Float[Tensor, "image caption 1"]
+    query: Float[Tensor, "image caption attention"]
     context: Float[Tensor, "image caption hidden"]
 
 
-def step(
-    cell: Cell,
-    word_gates: Float[Tensor, "image caption gate"],
+def attend(
     memory: Memory,
-    state: State,
+    hidden: Float[Tensor, "image caption hidden"],
     looked: Float[Tensor, "image caption region"] | None = None,
-) -> Step:
-    """One word on. Matrix products are done in the precision of the weights, the rest in single precision at least.
+) -> Told:
+    """What images and hidden states bring to a step.
 
     Args:
-        looked: the attention, if this step was computed before.
+        looked: the attention, if this was computed before.
     """
-    weights, hidden = memory.weights, state.hidden.shape[-1]
-    gate_size = GATES[cell] * hidden
+    weights = memory.weights
+    gate_size = len(weights.context)
     # Flat, because a product with a slice of captions would be done image by image, each with a copy of the matrix.
-    product = torch.addmm(weights.bias, state.hidden.reshape(-1, hidden), weights.matrix.T)
-    product = product.view(*state.hidden.shape[:2], product.shape[-1])
+    product = torch.addmm(weights.bias, hidden.reshape(-1, hidden.shape[-1]), weights.matrix.T)
+    product = product.view(*hidden.shape[:2], product.shape[-1])
     wide = weights.v.dtype
     query = attention.exponentials(product[..., gate_size:-1])
     if looked is None:
         looked = attention.scores(memory.keys, query, weights.v).softmax(dim=-1)
     openness = product[..., -1:].to(wide).sigmoid()
     context = torch.bmm((looked * openness).to(memory.regions.dtype), memory.regions)
-    seen = (context.flatten(0, 1) @ weights.context.T).view(word_gates.shape)
+    seen = (context.flatten(0, 1) @ weights.context.T).view(*hidden.shape[:2], gate_size)
+    return Told(looked, openness, query, context, seen, product)
+
+
+def turn(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told, state: State) -> Step:
+    """What a step makes of a word, of what it is told and of the state before."""
+    hidden, wide = state.hidden.shape[-1], told.openness.dtype
     # Gate by gate, so that nothing is as wide as all of them but what the products give.
     by_word, by_context, by_state = (
-        torch.split(gates, hidden, dim=-1) for gates in (word_gates, seen, product[..., :gate_size])
+        torch.split(gates, hidden, dim=-1)
+        for gates in (word_gates, told.seen, told.product[..., : GATES[cell] * hidden])
     )
 
-    def told(gate: int) -> Tensor:
+    def added(gate: int) -> Tensor:
         words: Tensor = by_word[gate].to(wide)
         return words + by_context[gate]
 
     if cell == "lstm":
-        enter, forget, candidate, leave = (told(gate).add_(by_state[gate]) for gate in range(4))
+        enter, forget, candidate, leave = (added(gate).add_(by_state[gate]) for gate in range(4))
         gates = enter.sigmoid_(), forget.sigmoid_(), _tanh(candidate), leave.sigmoid_()
         content = gates[1] * state.cell + gates[0] * gates[2]
         following = State((gates[3] * _tanh(content)).to(state.hidden.dtype), content)
-        return Step(following, looked, openness, query, gates, context)
-    reset, update = (told(gate).add_(by_state[gate]).sigmoid_() for gate in range(2))
+        return Step(following, gates, *told[:4])
+    reset, update = (added(gate).add_(by_state[gate]).sigmoid_() for gate in range(2))
     recurrent = by_state[2].to(wide, copy=True)  # kept without the rest of the product
-    candidate = _tanh(torch.addcmul(told(2), reset, recurrent))
+    candidate = _tanh(torch.addcmul(added(2), reset, recurrent))
     new = torch.lerp(candidate, state.hidden.to(wide), update)
     following = State(new.to(state.hidden.dtype), state.cell)
-    return Step(following, looked, openness, query, (reset, update, candidate, recurrent), context)
+    return Step(following, (reset, update, candidate, recurrent), *told[:4])
+
+
+def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State) -> Step:
+    """One word on. Matrix products are done in the precision of the weights, the rest in single precision at least."""
+    return turn(cell, word_gates, attend(memory, state.hidden), state)
 
 
 def _tanh(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:

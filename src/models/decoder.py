@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from src.models import native
 from src.models.cells import GATES, State, step
@@ -63,13 +64,13 @@ class Taught(NamedTuple):
     """A teacher-forced pass over packed captions (see `src.training.batches`), or some steps of one.
 
     Attributes:
-        features: of the words asked for; `Decoder.vocab` turns them into logits. Their size is the hidden size, or the
-            embedding's where embeddings are tied.
+        outputs: of the words asked for; `Decoder.features` of them, `Decoder.vocab` turns into logits. Their size is
+            the hidden size, or the embedding's where embeddings are tied.
         attention: where every position looked.
         state: behind the last step, of the captions active in it.
     """
 
-    features: Float[Tensor, "word feature"]
+    outputs: Float[Tensor, "word output"]
     attention: Float[Tensor, "image position region"]
     state: State
 
@@ -126,7 +127,7 @@ class Decoder(nn.Module):
 
     def begin(self, grids: Float[Tensor, "image region feature"], captions: int = 1) -> tuple[Memory, State]:
         """Look at the images: their memory, and the state of `captions` captions each before the first word."""
-        return self._look(grids, captions, None)
+        return self._remember(self._regions(grids), captions, self._dtype(grids), None)
 
     def next(
         self, words: Int[Tensor, "image caption"], memory: Memory, state: State
@@ -138,8 +139,13 @@ class Decoder(nn.Module):
         embedded = self.embedding(words)
         outcome = quickest(step, memory)(self.config.rnn, self.word_gates(embedded), memory, state)
         told = torch.cat([outcome.state.hidden, outcome.context, embedded.to(outcome.context.dtype)], dim=-1)
-        logits: Tensor = self.vocab(self.dropout(self.output(told).tanh()))
+        logits: Tensor = self.vocab(self.features(self.output(told)))
         return logits.float().log_softmax(dim=-1), outcome.state, outcome.attention
+
+    def features(self, outputs: Float[Tensor, "*any output"]) -> Float[Tensor, "*any output"]:
+        """What the vocabulary is told of the output layer's results."""
+        told: Tensor = self.dropout(outputs.tanh())
+        return told
 
     @staticmethod
     def pick(state: State, rows: Int[Tensor, "image 1"], captions: Int[Tensor, "image caption"]) -> State:
@@ -170,10 +176,15 @@ class Decoder(nn.Module):
         seen = self.look(grids, active[0])
         return self.teach(seen, seen.start, self.embed(inputs, seen), active, said)
 
-    def look(self, grids: Float[Tensor, "image region feature"], captions: int) -> Seen:
-        """Look at the images, for teaching `captions` captions each."""
+    def look(self, grids: Float[Tensor, "image region feature"], captions: int, twice: bool = False) -> Seen:
+        """Look at the images, for teaching `captions` captions each.
+
+        Args:
+            twice: keep nothing of how grids become regions, and compute it again in the backward pass.
+        """
         gradients, dtype = Gradients(), self._dtype(grids)
-        memory, start = self._look(grids, captions, gradients)
+        regions = checkpoint(self._regions, grids, use_reentrant=False) if twice else self._regions(grids)
+        memory, start = self._remember(regions, captions, dtype, gradients)
         words, output = (layer(getattr(self, name), dtype, gradients, name) for name in (WORDS, OUTPUT))
         return Seen(memory, start, words, output, gradients)
 
@@ -195,8 +206,9 @@ class Decoder(nn.Module):
 
         Args:
             embedded: the words that positions continue from.
-            trace: of these same steps, if they are computed twice.
+            trace: of these same steps, if they are computed twice. The second time their outputs are no numbers.
         """
+        again = trace is not None and trace.known is not None
         recurred = recur(
             self.config.rnn,
             active,
@@ -209,17 +221,23 @@ class Decoder(nn.Module):
         )
         told = torch.cat([recurred.hidden, recurred.context, embedded], dim=-1)
         # Few positions hold no word, and behind the layer a position is narrower than before.
-        outputs = through(seen.output, told, seen.gradients, OUTPUT).flatten(0, 1).index_select(0, said)
-        features = self.dropout(outputs.tanh())
-        return Taught(features, recurred.attention, recurred.state)
+        outputs = through(seen.output, told, seen.gradients, OUTPUT, wanted=not again).flatten(0, 1)
+        return Taught(outputs.index_select(0, said), recurred.attention, recurred.state)
 
-    def _look(
-        self, grids: Float[Tensor, "image region feature"], captions: int, gradients: Gradients | None
+    def _regions(self, grids: Float[Tensor, "image region feature"]) -> Float[Tensor, "image region hidden"]:
+        """The regions with their positions."""
+        position = (self.row + self.column).flatten(0, 1).to(self._dtype(grids))  # or sums would be twice as wide
+        regions: Tensor = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
+        return regions
+
+    def _remember(
+        self,
+        regions: Float[Tensor, "image region hidden"],
+        captions: int,
+        dtype: torch.dtype,
+        gradients: Gradients | None,
     ) -> tuple[Memory, State]:
-        """The memory of regions with their positions, and the first state."""
-        dtype = self._dtype(grids)
-        position = (self.row + self.column).flatten(0, 1).to(dtype)  # or sums would be twice as wide
-        regions = self.dropout(functional.relu(self.region(self._normalised(grids)))) + position
+        """The memory of regions, and the first state."""
         weights = Weights(self.recurrent.weight, self.recurrent.bias, self.score, self.region_gates.weight)
         memory = remember(regions, self.key(regions), weights, dtype, gradients)
         start = self.start(regions.mean(dim=1)).tanh().unsqueeze(1).expand(-1, captions, -1)
@@ -266,17 +284,29 @@ class Dropout(nn.Module):
         self.threshold = min(255, round(rate * 256))
 
     def forward(self, values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
-        if not self.training or not self.threshold:
+        random = self.draw(values)
+        if random is None:
             return values
+        kept: Tensor = _Dropped.apply(self, values, random)
+        return kept
+
+    def draw(self, values: Float[Tensor, "*any"]) -> UInt8[Tensor, "*any"] | None:
+        """A random byte for each number; nothing if all of them are kept."""
+        if not self.training or not self.threshold:
+            return None
         words = -(-values.numel() // 8)
         drawn = torch.empty(words, dtype=torch.int64, device=values.device).random_(-(2**63), None)
-        random = drawn.view(torch.uint8)[: values.numel()].view(values.shape)
+        return drawn.view(torch.uint8)[: values.numel()].view(values.shape)
+
+    def drop(self, values: Float[Tensor, "*any"], random: UInt8[Tensor, "*any"] | None) -> Float[Tensor, "*any"]:
+        """Numbers, or the gradients of what was kept of them, by the bytes drawn for them; not differentiable."""
+        if random is None:
+            return values
         scale = 256 / (256 - self.threshold)
         if native.takes(values.device) and values.dtype in native.NAMES:
-            kept: Tensor = _Dropped.apply(values, random, self.threshold, scale)
-            return kept
+            return native.dropped(values, random, self.threshold, scale)
         keep = random >= self.threshold
-        if values.element_size() == 2:  # a product of one type takes a quarter of the time, for a byte more a number
+        if values.element_size() == 2:  # a product of one type takes a quarter of the time
             keep = keep.to(values.dtype)
         return (values * keep).mul_(scale)
 
@@ -285,12 +315,11 @@ class _Dropped(torch.autograd.Function):
     """Keeps the random bytes alone."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, random: Tensor, threshold: int, scale: float) -> Tensor:
+    def forward(ctx: Any, dropout: Dropout, values: Tensor, random: Tensor) -> Tensor:
+        ctx.dropout = dropout
         ctx.save_for_backward(random)
-        ctx.given = threshold, scale
-        return native.dropped(values, random, threshold, scale)
+        return dropout.drop(values, random)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (random,) = ctx.saved_tensors
-        return native.dropped(gradient, random, *ctx.given), None, None, None
+        return None, ctx.dropout.drop(gradient, *ctx.saved_tensors), None

@@ -128,10 +128,14 @@ def layer(linear: nn.Linear, dtype: torch.dtype, gradients: Gradients, name: str
 
 
 def through(
-    layer: Layer, inputs: Float[Tensor, "*any input"], gradients: Gradients, name: str
+    layer: Layer, inputs: Float[Tensor, "*any input"], gradients: Gradients, name: str, wanted: bool = True
 ) -> Float[Tensor, "*any output"]:
-    """Inputs, in the layer's precision, led through it."""
-    outputs: Tensor = _Through.apply(gradients, name, inputs, *layer)
+    """Inputs, in the layer's precision, led through it.
+
+    Args:
+        wanted: whether anybody reads the outputs; if not, they are no numbers, and there is but the way back.
+    """
+    outputs: Tensor = _Through.apply(gradients, name, wanted, inputs, *layer)
     return outputs
 
 
@@ -154,9 +158,13 @@ class _Layer(torch.autograd.Function):
 
 class _Through(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gradients: Gradients, name: str, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, gradients: Gradients, name: str, wanted: bool, inputs: Tensor, weight: Tensor, bias: Tensor
+    ) -> Tensor:
         ctx.gradients, ctx.name = gradients, name
         ctx.save_for_backward(inputs, weight)
+        if not wanted:
+            return inputs.new_empty(*inputs.shape[:-1], len(weight))
         with torch.autocast(inputs.device.type, enabled=False):
             rows = functional.linear(inputs.flatten(0, -2), weight, bias)  # of more axes, the bias is a pass of its own
             return rows.view(*inputs.shape[:-1], len(weight))
@@ -167,7 +175,7 @@ class _Through(torch.autograd.Function):
         rows = gradient.flatten(0, -2)
         ctx.gradients.add_outer(ctx.name, rows, inputs.flatten(0, -2))
         ctx.gradients.add_sum(f"{ctx.name} bias", rows)
-        return None, None, gradient @ weight, None, None
+        return None, None, None, gradient @ weight, None, None
 
 
 class _Remembered(torch.autograd.Function):

@@ -10,29 +10,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.models import cells, native
-from src.models.cells import Cell, State, Step
+from src.models.cells import Cell, State, Step, Told
 from src.models.fusion import F, Fuse, as_written
 from src.models.memory import Memory
 
 
 def quickest(function: F, memory: Memory, fuse: Fuse[F] = as_written) -> F:
-    """`cells.step` or `cells.step_back` as it is run for such a memory: in C where it can be, else as `fuse` has it."""
+    """A function of `cells.py` as it is run for such a memory: in C where it can be, else as `fuse` has it."""
     return cast(F, IN_C[function]) if native.serves(memory.keys, memory.regions.dtype) else fuse(function)
 
 
-def step(
-    cell: Cell,
-    word_gates: Float[Tensor, "image caption gate"],
+def attend(
     memory: Memory,
-    state: State,
+    hidden: Float[Tensor, "image caption hidden"],
     looked: Float[Tensor, "image caption region"] | None = None,
-) -> Step:
-    """As `cells.step`."""
+) -> Told:
+    """As `cells.attend`."""
     regions, keys, weights = memory
-    dtype, (images, captions, hidden), gates = regions.dtype, state.hidden.shape, len(weights.context)
+    dtype, (images, captions, size), gates = regions.dtype, hidden.shape, len(weights.context)
     with torch.autocast("cpu", enabled=False):  # products are of the memory's type, whatever the words' is
-        before = state.hidden.to(dtype)
-        product = torch.addmm(weights.bias, before.reshape(-1, hidden), weights.matrix.T)
+        product = torch.addmm(weights.bias, hidden.to(dtype).reshape(-1, size), weights.matrix.T)
         product = product.view(images, captions, len(weights.bias))
         query, openness = keys.new_empty(images, captions, keys.shape[2]), keys.new_empty(images, captions, 1)
         attention = keys.new_empty(images, captions, keys.shape[1]) if looked is None else looked
@@ -40,16 +37,27 @@ def step(
         asked, answered = (product[..., gates:], keys, weights.v), (attention, query, openness, shares)
         native.call("attend", dtype, asked, answered, images, captions, *keys.shape[1:], looked is not None)
         context = torch.bmm(shares, regions)
-        seen = (context.flatten(0, 1) @ weights.context.T).view(word_gates.shape)
-        opened = keys.new_empty(4, images, captions, hidden).unbind()
-        content = torch.empty_like(opened[0]) if cell == "lstm" else state.cell
-        new = regions.new_empty(images, captions, hidden)
-        told = word_gates.to(dtype), seen, product
-        if cell == "lstm":
-            native.call(cell, dtype, (*told, state.cell), (*opened, content, new), images, captions, hidden)
-        else:
-            native.call(cell, dtype, (*told, before), (*opened, new), images, captions, hidden)
-        return Step(State(new, content), attention, openness, query, opened, context)
+        seen = (context.flatten(0, 1) @ weights.context.T).view(images, captions, gates)
+        return Told(attention, openness, query, context, seen, product)
+
+
+def turn(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told, state: State) -> Step:
+    """As `cells.turn`."""
+    dtype, (images, captions, hidden) = told.product.dtype, state.hidden.shape
+    opened = told.query.new_empty(4, images, captions, hidden).unbind()
+    content = torch.empty_like(opened[0]) if cell == "lstm" else state.cell
+    new = told.product.new_empty(images, captions, hidden)
+    brought = word_gates.to(dtype), told.seen, told.product
+    if cell == "lstm":
+        native.call(cell, dtype, (*brought, state.cell), (*opened, content, new), images, captions, hidden)
+    else:
+        native.call(cell, dtype, (*brought, state.hidden.to(dtype)), (*opened, new), images, captions, hidden)
+    return Step(State(new, content), opened, *told[:4])
+
+
+def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State) -> Step:
+    """As `cells.step`."""
+    return turn(cell, word_gates, attend(memory, state.hidden), state)
 
 
 def step_back(
@@ -84,4 +92,6 @@ def step_back(
     return State(back, carried) if cell == "lstm" else State(back.add_(carried), d_state.cell)
 
 
-IN_C: dict[Callable[..., Any], Callable[..., Any]] = {cells.step: step, cells.step_back: step_back}
+IN_C: dict[Callable[..., Any], Callable[..., Any]] = {
+    cells.attend: attend, cells.turn: turn, cells.step: step, cells.step_back: step_back
+}  # fmt: skip

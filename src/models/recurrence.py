@@ -10,7 +10,7 @@ regions as its captions have words) and makes something four times as wide of th
 The backward pass is written out (Werbos 1990): gradients of weights and of image-side tensors come from one matrix
 product over all steps instead of one each, and nothing of the size image x caption x region x attention is kept. Steps
 that are run in several parts add up what they pass on to the same images and weights in place (`Gradients`). Steps that
-are computed again know their states and where they looked (`Trace`), and then all of them are one.
+are computed again know their hidden states and where they looked (`Trace`), and their matrix products are one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from src.models.cells import Cell, State, Step, step, step_back
+from src.models.cells import Cell, State, Step, Told, attend, step, step_back, turn
 from src.models.fusion import Fuse, as_written
 from src.models.memory import Gradients, Memory, Weights
 from src.models.onepass import quickest
@@ -117,9 +117,9 @@ class _Recurrence(torch.autograd.Function):
             memory = Memory(regions, keys, Weights(matrix, bias, v, context_matrix))
             # And for each layout of its tensors: states are always contiguous.
             first = State(hidden.to(matrix.dtype).contiguous(), content.to(v.dtype).contiguous())
-            run, pieces = quickest(step, memory, fuse), list(active)
+            pieces = list(active)
             if trace is None or trace.known is None:
-                steps, state = [], first
+                steps, state, run = [], first, quickest(step, memory, fuse)
                 for count, inputs in zip(active, torch.split(word_gates, pieces, dim=1), strict=True):
                     going_on = State(state.hidden[:, :count].contiguous(), state.cell[:, :count].contiguous())
                     steps.append(run(cell, inputs, memory, going_on))
@@ -133,16 +133,18 @@ class _Recurrence(torch.autograd.Function):
                 kept = [(one.state.cell, one.query, *one.gates) for one in steps]
                 last = steps[-1].state.cell
                 if trace is not None:
-                    cells = torch.cat([one.state.cell for one in steps], dim=1)
-                    trace.known, last = (after, cells, looked), cells[:, cells.shape[1] - active[-1] :]
+                    trace.known = after, looked
             else:
-                after, cells, looked = trace.known
-                before = State(_before(active, first.hidden, after), _before(active, first.cell, cells))
-                done = run(cell, word_gates, memory, before, looked)
-                openness, context = done.openness, done.context
-                parts = (torch.split(values, pieces, dim=1) for values in (cells, done.query, *done.gates))
-                kept = list(zip(*parts, strict=True))
-                last = kept[-1][0]
+                after, looked = trace.known
+                before = _before(active, first.hidden, after)
+                told = quickest(attend, memory, fuse)(memory, before, looked)
+                openness, context, last = told.openness, told.context, first.cell
+                kept, turned = [], quickest(turn, memory, fuse)
+                by_step = (torch.split(values, pieces, dim=1) for values in (word_gates, before, *told))
+                for inputs, formerly, *own in zip(*by_step, strict=True):
+                    one = turned(cell, inputs, Told(*own), State(formerly, last[:, : inputs.shape[1]].contiguous()))
+                    last = one.state.cell
+                    kept.append((last, one.query, *one.gates))
             ctx.save_for_backward(
                 regions,
                 keys,
@@ -189,10 +191,10 @@ class _Recurrence(torch.autograd.Function):
             content, query, *gates = kept[KEPT * time : KEPT * (time + 1)]
             done = Step(
                 State(hidden[:, here], content),
+                tuple(gates),
                 looked[:, here],
                 openness[:, here],
                 query,
-                tuple(gates),
                 context[:, here],
             )
             # The incoming gradient belongs to autograd; captions that end here bring nothing from later steps.

@@ -18,7 +18,7 @@ from src.decoding.describe import describe
 from src.decoding.search import UNSAID, Speaker
 from src.encoders.encoder import Encoder
 from src.models import native
-from src.models.decoder import Decoder, Seen
+from src.models.decoder import Decoder, Dropout, Seen
 from src.models.fusion import Fuse, as_written
 from src.models.recurrence import Trace
 from src.precision import autocast
@@ -27,7 +27,7 @@ from src.training.learner import Losses, Teaching
 
 ROWS = 640
 """Words whose logits exist at one time."""
-PARTS = 3
+PARTS = 2
 """Times the square root of the number of steps: the parts of a batch that are computed twice. What is kept between
 them is the same however many they are."""
 IMPOSSIBLE = -1e4
@@ -54,8 +54,8 @@ class TeacherForcing(Teaching[Batch]):
         Args:
             encoder: turns the pixels of batches that hold pixels into grids; learns when its parameters do.
             coverage: work out the doubly stochastic term too.
-            checkpointing: keep only what is known of the images, the attention and the states, and compute the rest
-                again in the backward pass, some steps at a time (Chen et al. 2016).
+            checkpointing: keep only what is known of the images, the attention and the hidden states, and compute the
+                rest again in the backward pass, some steps at a time (Chen et al. 2016).
             speech: the words, and how `examine` searches for captions.
         """
         super().__init__()
@@ -108,11 +108,7 @@ class TeacherForcing(Teaching[Batch]):
         return self.checkpointing and torch.is_grad_enabled()
 
     def _look(self, batch: Batch) -> Seen:
-        given = self.grids(batch), batch.active[0]
-        if not self._parted:
-            return self.decoder.look(*given)
-        seen: Seen = checkpoint(self.decoder.look, *given, use_reentrant=False)
-        return seen
+        return self.decoder.look(self.grids(batch), batch.active[0], twice=self._parted)
 
     def _taught(
         self,
@@ -131,19 +127,21 @@ class TeacherForcing(Teaching[Batch]):
             given = seen, state, embedded, part.active, part.said
             if part is parts[-1]:  # the backward pass begins with it: what it keeps would be computed again at once
                 taught.append(self.decoder.teach(*given))
-            else:
-                taught.append(checkpoint(self.decoder.teach, *given, Trace(), use_reentrant=False))
+            else:  # where nothing is drawn at random
+                again = checkpoint(self.decoder.teach, *given, Trace(), use_reentrant=False, preserve_rng_state=False)
+                taught.append(again)
             state = taught[-1].state
         # Smoothing is of what people wrote: a word that was drawn is rewarded or it is not.
         smoothing = self.label_smoothing if self.training and weights is None else 0.0
         nats = cross_entropy(
-            torch.cat([one.features for one in taught]),
+            torch.cat([one.outputs for one in taught]),
             self.decoder.vocab,
             torch.cat([part.targets for part in parts]),
             smoothing,
             torch.cat([part.weights for part in parts]),
             () if weights is None else UNSAID,
             self.decoder.fuse,
+            self.decoder.dropout,
         )
         return nats, torch.cat([one.attention for one in taught], dim=1)
 
@@ -204,7 +202,7 @@ def own_words(decoder: Decoder, seen: Seen, batch: Batch, share: float) -> Int[T
         return batch.inputs
     said = image * batch.inputs.shape[1] + former[position]
     taught = decoder.teach(seen, seen.start, decoder.embed(batch.inputs, seen), batch.active, said)
-    logits = decoder.vocab(taught.features).float()
+    logits = decoder.vocab(decoder.features(taught.outputs)).float()
     logits[:, [PAD, START, END]] = -torch.inf
     inputs = batch.inputs.clone()
     inputs[image, position] = torch.multinomial(logits.softmax(dim=-1), 1).squeeze(1)
@@ -219,6 +217,7 @@ def cross_entropy(
     weights: Float[Tensor, " word"] | None = None,
     unsaid: Sequence[int] = (),
     fuse: Fuse[Any] = as_written,
+    squashed: Dropout | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats of `vocab(features)`, summed over words, with label smoothing (Szegedy et al. 2016,
     section 7).
@@ -227,6 +226,7 @@ def cross_entropy(
         weights: of the words; all 1 when not given.
         unsaid: ids without a share in the probabilities; as targets they have no weight.
         fuse: how what is between the matrix products is run.
+        squashed: the dropout of a decoder whose outputs are given for features (see `Decoder.features`).
 
     The gradients are worked out with the loss, some words at a time: logits and probabilities of the whole batch never
     exist.
@@ -236,7 +236,7 @@ def cross_entropy(
         bias = bias.clone()
         for word in unsaid:
             bias[word] = IMPOSSIBLE
-    entered = features, vocab.weight, bias, targets, label_smoothing, weights, fuse
+    entered = features, vocab.weight, bias, targets, label_smoothing, weights, fuse, squashed
     # Whether gradients are wanted at all cannot be seen from within.
     loss: Tensor = _LinearCrossEntropy.apply(*entered, torch.is_grad_enabled())
     return loss
@@ -253,6 +253,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         weights: Tensor | None,
         fuse: Fuse[Any],
+        squashed: Dropout | None,
         taught: bool,
     ) -> Tensor:
         device = features.device.type
@@ -268,7 +269,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
             judge = _in_c if native.serves(shares, dtype) else fuse(_nats_and_errors)
             for start in range(0, len(rows), ROWS):
                 some = slice(start, start + ROWS)
-                logits = torch.addmm(offset, rows[some], matrix.T)
+                seen = rows[some]
+                if squashed is not None:
+                    bent = seen.tanh()
+                    random = squashed.draw(bent)
+                    seen = squashed.drop(bent, random)
+                logits = torch.addmm(offset, seen, matrix.T)
                 if by_rows is None:
                     total += fuse(_nats)(logits, targets[some], shares[some], smoothing)
                     continue
@@ -279,7 +285,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 for half, part in zip(*halves, strict=True):
                     torch.mm(part, matrix, out=half)  # as one product it takes half as long again
                 if by_matrix is not None:
-                    by_matrix += errors.T @ rows[some]
+                    by_matrix += errors.T @ seen
+                if squashed is not None:
+                    d_bent = squashed.drop(by_rows[some], random)
+                    torch.ops.aten.tanh_backward.grad_input(d_bent, bent, grad_input=by_rows[some])
         if taught:
             ctx.save_for_backward(by_rows, by_matrix, by_offset)
         ctx.dtypes = features.dtype, weight.dtype, bias.dtype
@@ -289,7 +298,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         found = (None if x is None else (x * gradient).to(kind) for x, kind in gradients)
-        return (*found, None, None, None, None, None)
+        return (*found, *[None] * 6)
 
 
 def _nats(

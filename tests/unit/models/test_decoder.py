@@ -30,7 +30,7 @@ def test_teaching_packed_captions_is_stepping_through_each_alone(rnn, tied, seed
     with torch.no_grad():
         everywhere = torch.arange(batch.inputs.numel())
         taught = decoder(grids, batch.inputs, batch.active, everywhere)
-        likely = decoder.vocab(taught.features).view(*batch.inputs.shape, -1).log_softmax(-1)
+        likely = decoder.vocab(decoder.features(taught.outputs)).view(*batch.inputs.shape, -1).log_softmax(-1)
         for image in range(4):
             for slot, words in enumerate(split.captions[image]):
                 memory, state = decoder.begin(grids[[image]])
@@ -103,7 +103,7 @@ def test_log_probabilities_are_those_of_all_words(rnn):
 def test_every_parameter_has_a_gradient(rnn, tied):
     decoder = tiny.decoder(rnn, tied=tied).train()
     taught = decoder(torch.from_numpy(tiny.grids(2)), torch.randint(4, 14, (2, 6)), (3, 2, 1), torch.arange(12))
-    (decoder.vocab(taught.features).square().sum() + taught.attention.square().sum()).backward()
+    (decoder.vocab(decoder.features(taught.outputs)).square().sum() + taught.attention.square().sum()).backward()
     for name, parameter in decoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.any(), name
 
@@ -115,7 +115,7 @@ def test_a_caption_has_no_say_in_the_words_before_its_own(rnn):
     changed = inputs.clone()
     changed[0, 3] = 9
     with torch.no_grad():
-        first, second = (decoder(grids, words, (1,) * 5, torch.arange(5)).features for words in (inputs, changed))
+        first, second = (decoder(grids, words, (1,) * 5, torch.arange(5)).outputs for words in (inputs, changed))
     assert torch.equal(first[:3], second[:3])
     assert not torch.allclose(first[3:], second[3:])
 

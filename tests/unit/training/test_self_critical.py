@@ -75,7 +75,7 @@ def test_the_gradient_is_that_of_the_weighted_log_probabilities(rnn, split):
     found = {name: parameter.grad.clone() for name, parameter in decoder.named_parameters()}
     decoder.zero_grad()
     taught = decoder(batch.grids, batch.inputs, batch.active, batch.said)
-    log_probabilities = forbid(decoder.vocab(taught.features)).log_softmax(dim=-1)
+    log_probabilities = forbid(decoder.vocab(decoder.features(taught.outputs))).log_softmax(dim=-1)
     targets = batch.targets.flatten()[batch.said]
     said = log_probabilities.gather(1, targets[:, None])[:, 0].where(targets != PAD, 0.0)
     (-(said * weights).sum()).backward()
