@@ -16,3 +16,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 # and its processor to find them. Torch reads this when it makes its first tensor.
 if Path("/sys/kernel/mm/transparent_hugepage").exists():
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+# MKL may compute the same product in another way the next time (the first time, most often): a run that is killed and
+# goes on would not come to the same weights. It reads this when it is first asked for a product.
+os.environ.setdefault("MKL_CBWR", "AUTO")

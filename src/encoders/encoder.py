@@ -72,6 +72,8 @@ def _twice(forward: Callable[..., Tensor], *entered: Tensor | list[Tensor]) -> T
     return found
 
 
+LATE = 4
+"""One in so many blocks is among the last, which are computed but once."""
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
@@ -152,13 +154,15 @@ class Encoder(nn.Module):
         """Let gradients through from here on.
 
         Args:
-            checkpointing: keep what goes into each block and compute the block again in the backward pass.
+            checkpointing: keep what goes into each block and compute the block again in the backward pass, which is
+                through with the last ones and with what they keep when it comes to the first, large ones.
         """
         for parameter in self.learnable():
             parameter.requires_grad_(True)
         if checkpointing and not self.checkpointing:
             self.checkpointing = True
-            for block in self._blocks():
+            blocks = self._blocks()
+            for block in blocks[: len(blocks) - len(blocks) // LATE]:
                 block.forward = partial(_twice, block.forward)
 
     def _blocks(self) -> list[nn.Module]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from src.config import Embed
+from src.encoders import encoder as encoder_module
 from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
 
@@ -72,6 +75,23 @@ def test_blocks_that_are_computed_again_give_the_same_gradients_and_keep_less(na
     for key, value in plain.items():
         torch.testing.assert_close(again[key], value, rtol=1e-5, atol=0)
     assert kept < 0.75 * whole
+
+
+def test_dense_blocks_are_computed_again_layer_by_layer_but_for_the_last(monkeypatch):
+    encoder, again, kept = learning("densenet121", checkpointing=True), list[nn.Module](), encoder_module.checkpoint
+
+    def noted(forward: Any, *entered: Any, **options: Any) -> Any:
+        again.append(forward.__self__)
+        return kept(forward, *entered, **options)
+
+    monkeypatch.setattr(encoder_module, "checkpoint", noted)
+    gradients(encoder)
+    blocks = [part for part in encoder.network.modules() if isinstance(part, nn.ModuleDict)]
+    early, last = [layer for block in blocks[:-1] for layer in block.values()], [*blocks[-1].values()]
+    assert (len(early), len(last)) == (6 + 12 + 24, 16)
+    assert set(early) <= set(again) and not set(blocks) & set(again)
+    assert len(set(last) & set(again)) <= 1
+    assert len(again) == len(set(again))
 
 
 def test_asked_twice_it_computes_blocks_again_once(monkeypatch):

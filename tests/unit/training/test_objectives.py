@@ -126,6 +126,24 @@ def test_cross_entropy_and_its_gradient_are_pytorchs(smoothing, words):
     torch.testing.assert_close(own, pytorchs)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("words", [5, 2 * ROWS + 3])
+def test_the_outputs_of_a_decoder_are_squashed_and_dropped_as_it_does_it_itself(training, words):
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(words, 8, dtype=torch.float64), torch.randint(0, 11, (words,))
+    decoder, vocab = tiny.decoder(dropout=0.5).train(training), nn.Linear(8, 11, dtype=torch.float64)
+
+    def outcome(loss) -> tuple[torch.Tensor, ...]:
+        torch.manual_seed(1)
+        entered = outputs.clone().requires_grad_()
+        value = loss(entered)
+        return value.detach(), *torch.autograd.grad(3 * value, [entered, *vocab.parameters()])
+
+    own = outcome(lambda entered: cross_entropy(entered, vocab, targets, 0.1, squashed=decoder.dropout))
+    told = outcome(lambda entered: cross_entropy(decoder.features(entered), vocab, targets, 0.1))
+    torch.testing.assert_close(own, told)
+
+
 def test_half_precision_products_give_the_loss_in_single_precision(split):
     teaching = TeacherForcing(tiny.decoder(), 0.1).train()
     batch = batch_of(split, *range(6))
