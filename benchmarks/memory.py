@@ -94,8 +94,8 @@ def _ours(device: torch.device, together: bool, precision: str, checkpointing: b
 
 
 def _textbook(device: torch.device) -> Callable[[int], Step]:
-    steps = textbook_steps("lstm", Group(0, 1, device), STEPS)
-    return lambda number: steps[number][1]
+    works = textbook_steps("lstm", Group(0, 1, device), STEPS)
+    return lambda number: works[number][1]
 
 
 def _reset(device: torch.device) -> float:

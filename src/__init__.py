@@ -17,6 +17,6 @@ if "OMP_WAIT_POLICY" not in os.environ:
 if Path("/sys/kernel/mm/transparent_hugepage").exists():
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-# MKL may compute the same product in another way the next time (the first time, most often): a run that is killed and
-# goes on would not come to the same weights. It reads this when it is first asked for a product.
+# MKL may compute the same product of small matrices in another way the next time: a run that is killed and goes on
+# would not come to the same weights. Told so, it does not, with as many threads. It reads this at its first product.
 os.environ.setdefault("MKL_CBWR", "AUTO")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from src.config import Embed
 from src.encoders import network as networks
 from src.errors import UserError
 from src.precision import autocast
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,14 @@ class Provenance:
 def _twice(forward: Callable[..., Tensor], *entered: Tensor | list[Tensor]) -> Tensor:
     """Computed again in the backward pass, from what entered: a dense block goes on adding to the list that it gave."""
     kept = (list(one) if isinstance(one, list) else one for one in entered)
-    found: Tensor = checkpoint(forward, *kept, use_reentrant=False)
+    found: Tensor = checkpoint(forward, *kept, use_reentrant=False, preserve_rng_state=False)  # nothing is random
     return found
 
 
 LATE = 4
-"""One in so many blocks is among the last, which are computed but once."""
+"""One in so many blocks is among the last, which are not computed again: what they keep is small in most networks, and
+free before the backward pass comes to the first ones."""
+
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
@@ -154,34 +159,35 @@ class Encoder(nn.Module):
         """Let gradients through from here on.
 
         Args:
-            checkpointing: keep what goes into each block and compute the block again in the backward pass, which is
-                through with the last ones and with what they keep when it comes to the first, large ones.
+            checkpointing: keep what goes into each block but the last ones and compute the block again in the backward
+                pass. A network without blocks, a mere sequence of layers such as VGG's, keeps all.
         """
         for parameter in self.learnable():
             parameter.requires_grad_(True)
         if checkpointing and not self.checkpointing:
             self.checkpointing = True
             blocks = self._blocks()
+            if not blocks:
+                log.warning(
+                    "%s has no blocks to compute again: gradient checkpointing saves none of its memory", self.name
+                )
             for block in blocks[: len(blocks) - len(blocks) // LATE]:
                 block.forward = partial(_twice, block.forward)
 
     def _blocks(self) -> list[nn.Module]:
         """The network's largest parts that the grid passes through whole: its children, or theirs where a child is a
-        sequence, and the layers of dense blocks: each reads all before it, together they keep the most of all."""
+        sequence or a list, and the layers of dense blocks: each reads all before it, together they keep the most of
+        all. No single layers: what goes into one is kept anyway."""
         around = self.layer.split(".")
         outside = {".".join(around[:depth]) for depth in range(1, len(around) + 1)}
         parts = list(self.network.named_children())
-        for kind in (nn.Sequential, nn.ModuleDict):
+        for kind in (nn.Sequential, (nn.ModuleDict, nn.ModuleList)):
             parts = [
                 (f"{name}.{inner_name}" if inner_name else name, inner)
                 for name, part in parts
                 for inner_name, inner in (part.named_children() if isinstance(part, kind) else [("", part)])
             ]
-        return [
-            part
-            for name, part in parts
-            if name in self.used and name not in outside and next(part.parameters(), None) is not None
-        ]
+        return [part for name, part in parts if name in self.used and name not in outside and any(part.children())]
 
     def used_state(self) -> dict[str, Tensor]:
         """Parameters and buffers of the modules the grid passes through: what has to be kept to caption again."""

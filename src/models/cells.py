@@ -83,7 +83,7 @@ def attend(
     return Told(looked, openness, query, context, seen, product)
 
 
-def turn(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told, state: State) -> Step:
+def advance(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told, state: State) -> Step:
     """What a step makes of a word, of what it is told and of the state before."""
     hidden, wide = state.hidden.shape[-1], told.openness.dtype
     # Gate by gate, so that nothing is as wide as all of them but what the products give.
@@ -101,18 +101,20 @@ def turn(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told
         gates = enter.sigmoid_(), forget.sigmoid_(), _tanh(candidate), leave.sigmoid_()
         content = gates[1] * state.cell + gates[0] * gates[2]
         following = State((gates[3] * _tanh(content)).to(state.hidden.dtype), content)
-        return Step(following, gates, *told[:4])
+        return Step(following, gates, told.attention, told.openness, told.query, told.context)
     reset, update = (added(gate).add_(by_state[gate]).sigmoid_() for gate in range(2))
     recurrent = by_state[2].to(wide, copy=True)  # kept without the rest of the product
     candidate = _tanh(torch.addcmul(added(2), reset, recurrent))
     new = torch.lerp(candidate, state.hidden.to(wide), update)
     following = State(new.to(state.hidden.dtype), state.cell)
-    return Step(following, (reset, update, candidate, recurrent), *told[:4])
+    return Step(
+        following, (reset, update, candidate, recurrent), told.attention, told.openness, told.query, told.context
+    )
 
 
 def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State) -> Step:
     """One word on. Matrix products are done in the precision of the weights, the rest in single precision at least."""
-    return turn(cell, word_gates, attend(memory, state.hidden), state)
+    return advance(cell, word_gates, attend(memory, state.hidden), state)
 
 
 def _tanh(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:

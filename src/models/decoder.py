@@ -64,8 +64,8 @@ class Taught(NamedTuple):
     """A teacher-forced pass over packed captions (see `src.training.batches`), or some steps of one.
 
     Attributes:
-        outputs: of the words asked for; `Decoder.features` of them, `Decoder.vocab` turns into logits. Their size is
-            the hidden size, or the embedding's where embeddings are tied.
+        outputs: of the output layer, for the words asked for. `Decoder.features` makes features of them, and
+            `Decoder.vocab` logits of those. Their size is the hidden size; the embedding's where embeddings are tied.
         attention: where every position looked.
         state: behind the last step, of the captions active in it.
     """
@@ -206,7 +206,7 @@ class Decoder(nn.Module):
 
         Args:
             embedded: the words that positions continue from.
-            trace: of these same steps, if they are computed twice. The second time their outputs are no numbers.
+            trace: of these same steps, if they are computed twice. The second time `Taught.outputs` are no numbers.
         """
         again = trace is not None and trace.known is not None
         recurred = recur(

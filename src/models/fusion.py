@@ -15,7 +15,7 @@ import torch
 from src.errors import UserError
 from src.models import native
 
-VARIANTS = 64
+VARIANTS = 128
 """Of a function, more than there can be."""
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -41,8 +41,8 @@ def attend(
         return Told(attention, openness, query, context, seen, product)
 
 
-def turn(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told, state: State) -> Step:
-    """As `cells.turn`."""
+def advance(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told, state: State) -> Step:
+    """As `cells.advance`."""
     dtype, (images, captions, hidden) = told.product.dtype, state.hidden.shape
     opened = told.query.new_empty(4, images, captions, hidden).unbind()
     content = torch.empty_like(opened[0]) if cell == "lstm" else state.cell
@@ -52,12 +52,12 @@ def turn(cell: Cell, word_gates: Float[Tensor, "image caption gate"], told: Told
         native.call(cell, dtype, (*brought, state.cell), (*opened, content, new), images, captions, hidden)
     else:
         native.call(cell, dtype, (*brought, state.hidden.to(dtype)), (*opened, new), images, captions, hidden)
-    return Step(State(new, content), opened, *told[:4])
+    return Step(State(new, content), opened, told.attention, told.openness, told.query, told.context)
 
 
 def step(cell: Cell, word_gates: Float[Tensor, "image caption gate"], memory: Memory, state: State) -> Step:
     """As `cells.step`."""
-    return turn(cell, word_gates, attend(memory, state.hidden), state)
+    return advance(cell, word_gates, attend(memory, state.hidden), state)
 
 
 def step_back(
@@ -93,5 +93,5 @@ def step_back(
 
 
 IN_C: dict[Callable[..., Any], Callable[..., Any]] = {
-    cells.attend: attend, cells.turn: turn, cells.step: step, cells.step_back: step_back
+    cells.attend: attend, cells.advance: advance, cells.step: step, cells.step_back: step_back
 }  # fmt: skip

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from src.models.cells import Cell, State, Step, Told, attend, step, step_back, turn
+from src.models.cells import Cell, State, Step, Told, advance, attend, step, step_back
 from src.models.fusion import Fuse, as_written
 from src.models.memory import Gradients, Memory, Weights
 from src.models.onepass import quickest
@@ -139,10 +139,10 @@ class _Recurrence(torch.autograd.Function):
                 before = _before(active, first.hidden, after)
                 told = quickest(attend, memory, fuse)(memory, before, looked)
                 openness, context, last = told.openness, told.context, first.cell
-                kept, turned = [], quickest(turn, memory, fuse)
+                kept, following = [], quickest(advance, memory, fuse)
                 by_step = (torch.split(values, pieces, dim=1) for values in (word_gates, before, *told))
                 for inputs, formerly, *own in zip(*by_step, strict=True):
-                    one = turned(cell, inputs, Told(*own), State(formerly, last[:, : inputs.shape[1]].contiguous()))
+                    one = following(cell, inputs, Told(*own), State(formerly, last[:, : inputs.shape[1]].contiguous()))
                     last = one.state.cell
                     kept.append((last, one.query, *one.gates))
             ctx.save_for_backward(

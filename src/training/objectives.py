@@ -29,7 +29,7 @@ ROWS = 640
 """Words whose logits exist at one time."""
 PARTS = 2
 """Times the square root of the number of steps: the parts of a batch that are computed twice. What is kept between
-them is the same however many they are."""
+them is nearly the same however many they are: of each part's end the cells, beside what is kept of all steps."""
 IMPOSSIBLE = -1e4
 """As a logit: no probability in any precision, and finite, for no weight times infinity is not nothing."""
 
@@ -54,8 +54,8 @@ class TeacherForcing(Teaching[Batch]):
         Args:
             encoder: turns the pixels of batches that hold pixels into grids; learns when its parameters do.
             coverage: work out the doubly stochastic term too.
-            checkpointing: keep only what is known of the images, the attention and the hidden states, and compute the
-                rest again in the backward pass, some steps at a time (Chen et al. 2016).
+            checkpointing: keep only what is known of the images, the attention, the hidden states and a few of the
+                cells, and compute the rest again in the backward pass, some steps at a time (Chen et al. 2016).
             speech: the words, and how `examine` searches for captions.
         """
         super().__init__()
@@ -217,7 +217,7 @@ def cross_entropy(
     weights: Float[Tensor, " word"] | None = None,
     unsaid: Sequence[int] = (),
     fuse: Fuse[Any] = as_written,
-    squashed: Dropout | None = None,
+    dropout: Dropout | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats of `vocab(features)`, summed over words, with label smoothing (Szegedy et al. 2016,
     section 7).
@@ -226,7 +226,8 @@ def cross_entropy(
         weights: of the words; all 1 when not given.
         unsaid: ids without a share in the probabilities; as targets they have no weight.
         fuse: how what is between the matrix products is run.
-        squashed: the dropout of a decoder whose outputs are given for features (see `Decoder.features`).
+        dropout: of a decoder, if `features` are its outputs, of which features are still to be made (see
+            `Decoder.features`).
 
     The gradients are worked out with the loss, some words at a time: logits and probabilities of the whole batch never
     exist.
@@ -236,7 +237,7 @@ def cross_entropy(
         bias = bias.clone()
         for word in unsaid:
             bias[word] = IMPOSSIBLE
-    entered = features, vocab.weight, bias, targets, label_smoothing, weights, fuse, squashed
+    entered = features, vocab.weight, bias, targets, label_smoothing, weights, fuse, dropout
     # Whether gradients are wanted at all cannot be seen from within.
     loss: Tensor = _LinearCrossEntropy.apply(*entered, torch.is_grad_enabled())
     return loss
@@ -253,7 +254,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         smoothing: float,
         weights: Tensor | None,
         fuse: Fuse[Any],
-        squashed: Dropout | None,
+        dropout: Dropout | None,
         taught: bool,
     ) -> Tensor:
         device = features.device.type
@@ -270,10 +271,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             for start in range(0, len(rows), ROWS):
                 some = slice(start, start + ROWS)
                 seen = rows[some]
-                if squashed is not None:
+                if dropout is not None:
                     bent = seen.tanh()
-                    random = squashed.draw(bent)
-                    seen = squashed.drop(bent, random)
+                    random = dropout.draw(bent)
+                    seen = dropout.drop(bent, random)
                 logits = torch.addmm(offset, seen, matrix.T)
                 if by_rows is None:
                     total += fuse(_nats)(logits, targets[some], shares[some], smoothing)
@@ -286,8 +287,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     torch.mm(part, matrix, out=half)  # as one product it takes half as long again
                 if by_matrix is not None:
                     by_matrix += errors.T @ seen
-                if squashed is not None:
-                    d_bent = squashed.drop(by_rows[some], random)
+                if dropout is not None:
+                    d_bent = dropout.drop(by_rows[some], random)
                     torch.ops.aten.tanh_backward.grad_input(d_bent, bent, grad_input=by_rows[some])
         if taught:
             ctx.save_for_backward(by_rows, by_matrix, by_offset)

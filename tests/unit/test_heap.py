@@ -46,6 +46,14 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     keep_freed_memory()
 
 
+@pytest.mark.parametrize(("told", "way"), [({}, "AUTO"), ({"MKL_CBWR": "COMPATIBLE"}, "COMPATIBLE")])
+def test_mkl_computes_a_product_the_same_way_each_time_unless_the_environment_tells_it(told, way) -> None:
+    around = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"} | told
+    show = "import src, os; print(os.environ['MKL_CBWR'])"
+    done = subprocess.run([sys.executable, "-c", show], env=around, capture_output=True, text=True)
+    assert done.stdout.strip() == way
+
+
 @pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="Linux' large pages")
 @pytest.mark.parametrize(("told", "large"), [({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")])
 def test_torch_is_told_to_use_large_pages_unless_the_environment_tells_it(told: dict[str, str], large: str) -> None:

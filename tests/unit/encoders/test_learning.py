@@ -14,6 +14,7 @@ from src.encoders import loading as encoders
 from src.encoders.encoder import Encoder
 
 NETWORKS = ("resnet18", "densenet121", "squeezenet1_1", "efficientnet_lite0")
+WITHOUT_BLOCKS = "vgg11"
 
 
 def learning(name: str, checkpointing: bool = False) -> Encoder:
@@ -92,6 +93,11 @@ def test_dense_blocks_are_computed_again_layer_by_layer_but_for_the_last(monkeyp
     assert set(early) <= set(again) and not set(blocks) & set(again)
     assert len(set(last) & set(again)) <= 1
     assert len(again) == len(set(again))
+
+
+def test_a_mere_sequence_of_layers_says_that_nothing_is_saved(caplog):
+    assert gradients(learning(WITHOUT_BLOCKS, checkpointing=True)).keys() == gradients(learning(WITHOUT_BLOCKS)).keys()
+    assert "vgg11 has no blocks to compute again" in caplog.text
 
 
 def test_asked_twice_it_computes_blocks_again_once(monkeypatch):

@@ -17,8 +17,8 @@ from src.training.objectives import TeacherForcing
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("rnn", ["lstm", "gru"])
-def test_fused_steps_have_the_loss_and_the_gradients_of_the_written_ones(rnn, monkeypatch):
+@pytest.mark.parametrize(("rnn", "checkpointing"), [("lstm", False), ("gru", False), ("lstm", True)])
+def test_fused_steps_have_the_loss_and_the_gradients_of_the_written_ones(rnn, checkpointing, monkeypatch):
     monkeypatch.setattr(native, "serves", lambda *_: False)
     decoder = tiny.decoder(rnn)
     captions = [[[4, 5, 6, 7, 8], [5, 6, 4], [9]], [[7, 4, 4, 5], [8, 9], [5]]]
@@ -26,7 +26,7 @@ def test_fused_steps_have_the_loss_and_the_gradients_of_the_written_ones(rnn, mo
     batch = pack(captions, np.arange(2)).with_grids(grids)
 
     def outcome() -> list[Tensor]:
-        losses = TeacherForcing(decoder, label_smoothing=0.1, coverage=True).train()(batch)
+        losses = TeacherForcing(decoder, 0.1, coverage=True, checkpointing=checkpointing).train()(batch)
         return [*losses[:2], *torch.autograd.grad(losses.nats + losses.coverage, list(decoder.parameters()))]
 
     written = outcome()

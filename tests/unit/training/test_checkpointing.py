@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 
+from src.models.recurrence import Trace
 from src.training import objectives
 from src.training.batches import Batch, CaptionedImages
 from src.training.objectives import TeacherForcing
@@ -45,6 +46,33 @@ def outcome(
 def test_losses_and_gradients_are_the_same(batch, rnn):
     for mine, expected in zip(outcome(batch, rnn, True), outcome(batch, rnn, False), strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_not_computed_again_is_not_read_again(batch, rnn):
+    expected = outcome(batch, rnn, False)
+    torch.use_deterministic_algorithms(True)  # memory that nobody has written is filled with what is no number
+    try:
+        found = outcome(batch, rnn, True)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
+
+
+def test_of_steps_that_are_computed_again_hidden_states_and_attention_are_kept(batch, rnn, monkeypatch):
+    traces: list[Trace] = []
+
+    class Noted(Trace):
+        def __init__(self) -> None:
+            super().__init__()
+            traces.append(self)
+
+    monkeypatch.setattr(objectives, "Trace", Noted)
+    outcome(batch, rnn, True)
+    decoder = tiny.decoder(rnn).config
+    assert traces
+    for trace in traces:
+        assert [values.shape[-1] for values in trace.known] == [decoder.hidden_size, tiny.REGIONS]
 
 
 def test_the_same_words_are_sampled(batch, rnn):
@@ -94,8 +122,7 @@ def test_the_steps_fall_into_parts_of_one_size_the_last_of_which_is_not_computed
     parts, kept = list[tuple[int, ...]](), objectives.checkpoint
 
     def noted(function: Any, *given: Any, **options: Any) -> Any:
-        if len(given) > 2:  # the decoder's steps; what it makes of the images is computed again too
-            parts.append(given[3])
+        parts.append(given[3])
         return kept(function, *given, **options)
 
     monkeypatch.setattr(objectives, "checkpoint", noted)

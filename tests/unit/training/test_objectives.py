@@ -139,7 +139,7 @@ def test_the_outputs_of_a_decoder_are_squashed_and_dropped_as_it_does_it_itself(
         value = loss(entered)
         return value.detach(), *torch.autograd.grad(3 * value, [entered, *vocab.parameters()])
 
-    own = outcome(lambda entered: cross_entropy(entered, vocab, targets, 0.1, squashed=decoder.dropout))
+    own = outcome(lambda entered: cross_entropy(entered, vocab, targets, 0.1, dropout=decoder.dropout))
     told = outcome(lambda entered: cross_entropy(decoder.features(entered), vocab, targets, 0.1))
     torch.testing.assert_close(own, told)
 
