@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -24,6 +25,14 @@ DEFAULT_NAME = "all-MiniLM-L6-v2"
 KEY = "evaluate.bertscore_model"
 IMAGES_AT_ONCE = 256
 """The package keeps the embeddings of all its sentences: so many images' are a few hundred MB at most."""
+
+
+class Sentence(str):
+    """Hashes the same in every process. The package orders its sentences by a set of them, makes batches of them in
+    that order, and a batch decides how sums are rounded."""
+
+    def __hash__(self) -> int:
+        return crc32(self.encode())
 
 
 def packaged() -> Path:
@@ -79,9 +88,9 @@ class BertScore:
         for start in range(0, len(references), IMAGES_AT_ONCE):
             part = slice(start, start + IMAGES_AT_ONCE)
             # The package breaks on empty sentences under transformers 5, so it is not given any.
-            worded = [[reference for reference in of_image if reference] for of_image in references[part]]
+            worded = [[Sentence(reference) for reference in of_image if reference] for of_image in references[part]]
             asked = [
-                (name, image, caption, of_image)
+                (name, image, Sentence(caption), of_image)
                 for name, said in captions.items()
                 for image, (caption, of_image) in enumerate(zip(said[part], worded, strict=True))
                 if caption and of_image

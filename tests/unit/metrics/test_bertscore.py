@@ -1,5 +1,8 @@
 """BERTScore is bert-score's, offline, for whatever is said; a model that is not there is one line."""
 
+import os
+import subprocess
+import sys
 import time
 from importlib import resources
 
@@ -25,6 +28,17 @@ def test_it_is_what_bert_score_says(bertscore):
     measured = bertscore.score(REFERENCES, {"one": CAPTIONS})["one"]
     assert measured.per_image == pytest.approx(f1.tolist(), abs=1e-5)
     assert measured.overall == pytest.approx(float(f1.mean()), abs=1e-5)
+
+
+def test_sentences_are_embedded_in_the_same_batches_in_every_process():
+    show = "from src.metrics.bertscore import Sentence; print(list({Sentence(number) for number in range(50)}))"
+
+    def order(seed: str) -> bytes:
+        return subprocess.run(
+            [sys.executable, "-c", show], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+
+    assert order("1") == order("2")
 
 
 def test_the_model_and_its_layer_are_on_record(bertscore):
