@@ -62,7 +62,7 @@ class Pace:
 
 
 def _paces(
-    ours: Search, textbook: Callable[[torch.Tensor, int], object], grids: torch.Tensor, precision: str
+    ours: Search, textbook: Callable[..., object], grids: torch.Tensor, precision: str
 ) -> tuple[Pace, Pace, Pace]:
     """Of batches, of images one at a time, and of the textbook."""
     device = grids.device
@@ -71,7 +71,7 @@ def _paces(
         return [len((one[0] if isinstance(one, list) else one).ids) for one in ours(part)]
 
     def said(image: torch.Tensor, words: int) -> list[int]:
-        textbook(image, words + 1)
+        textbook(image, words=words + 1)
         return [words]
 
     paces = fast, slow, other = Pace(), Pace(), Pace()
@@ -134,11 +134,7 @@ def main() -> None:
         }
         for name, (ours, beams) in searches.items():
             machine.tell(f"{rnn} {name}")
-
-            def textbook(image: torch.Tensor, words: int, other: TextbookDecoder = other, beams: int = beams) -> None:
-                search(other, image, beams, words)
-
-            paces = _paces(ours, textbook, grids, options.precision)
+            paces = _paces(ours, partial(search, other, beams=beams), grids, options.precision)
             mean_words = statistics.mean(paces[0].words)
             row: dict[str, Any] = {"rnn": rnn, "search": name, "mean_words": mean_words}
             row |= {
